@@ -1,0 +1,103 @@
+"""A `Choice`: what one resident (or who decides for them) says about one recipient, one set of parts, one purpose, one period.
+
+No means no, silence means no. The wire form is that of `/v1/residents/{id}/choices`.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import date
+from typing import Literal
+
+from msgspec import field
+
+from consent.errors import ConsentError
+from mappings.codes import Domain, Kind, OrganisationKind, Purpose
+from mappings.errors import Finding
+from mappings.plan import Record
+
+RecipientType = Literal["organisation", "role", "person", "kind", "all"]
+Effect = Literal["permit", "deny"]
+Capacity = Literal["resident", "parent", "representative"]
+
+NEEDED_BY_TYPE: dict[RecipientType, tuple[str, ...]] = {
+    "organisation": ("organisation",),
+    "role": ("organisation", "role"),
+    "person": ("organisation", "person"),
+    "kind": ("kind",),
+    "all": (),
+}
+"""Which fields name a recipient of each type; others must be absent, so that no choice seems narrower than it is."""
+
+
+class RecipientSelector(Record, frozen=True):
+    """Whom a choice is about."""
+
+    type: RecipientType
+    organisation: str | None = None
+    role: str | None = None
+    person: str | None = None
+    kind: OrganisationKind | None = None
+
+
+class PartSelector(Record, frozen=True):
+    """Which parts: of these kinds, in these domains, with these ids; an absent list means any, never the safety parts."""
+
+    kinds: tuple[Kind, ...] = ()
+    domains: tuple[Domain, ...] = ()
+    part_ids: tuple[str, ...] = ()
+
+
+class GivenBy(Record, frozen=True):
+    """Who said it: in which capacity, which person (an opaque id or role, never a name), and under which mandate."""
+
+    capacity: Capacity
+    person: str
+    mandate: str | None = None
+
+
+class Choice(Record, frozen=True):
+    """One choice. `starts_on` and `ends_on` are Amsterdam days, both inclusive; `version` is the set version that last changed it."""
+
+    recipient: RecipientSelector
+    effect: Effect
+    given_by: GivenBy
+    id: str = ""
+    parts: tuple[PartSelector, ...] = ()
+    purpose: Purpose | None = None
+    starts_on: date | None = field(default=None, name="from")
+    ends_on: date | None = field(default=None, name="until")
+    evidence: str | None = None
+    recorded_by: str | None = None
+    version: int = 0
+
+
+def check_choices(choices: Iterable[Choice], known_organisations: frozenset[str]) -> None:
+    """Refuse a set of choices of which one could mean something else than it says.
+
+    `known_organisations` are directory ids: a choice for a recipient that nobody knows would silently do nothing.
+    Raises ConsentError with pointers into `/choices`.
+    """
+    findings = tuple(
+        finding
+        for position, choice in enumerate(choices)
+        for finding in _findings(choice, f"/choices/{position}", known_organisations)
+    )
+    if findings:
+        raise ConsentError(*findings)
+
+
+def _findings(choice: Choice, pointer: str, known_organisations: frozenset[str]) -> Iterator[Finding]:
+    recipient, needed = choice.recipient, NEEDED_BY_TYPE[choice.recipient.type]
+    for name in ("organisation", "role", "person", "kind"):
+        if (getattr(recipient, name) is not None) != (name in needed):
+            remedy = f"a recipient of type {recipient.type} has " + (" and ".join(needed) or "no other field")
+            yield Finding(pointer=f"{pointer}/recipient/{name}", code="recipient", remedy=remedy)
+    if recipient.organisation is not None and recipient.organisation not in known_organisations:
+        remedy = "name an organisation of the directory; the administrator adds one with PUT /v1/organisations/{id}"
+        yield Finding(pointer=f"{pointer}/recipient/organisation", code="unknown-recipient", remedy=remedy)
+    if choice.starts_on and choice.ends_on and choice.ends_on < choice.starts_on:
+        yield Finding(pointer=f"{pointer}/until", code="period", remedy="let until be the same day as from, or later")
+    if not choice.given_by.person.strip():
+        yield Finding(pointer=f"{pointer}/givenBy/person", code="person", remedy="say who gave this choice")
+    if choice.given_by.capacity == "representative" and not choice.given_by.mandate:
+        remedy = "name the mandate or court decision that lets a representative choose"
+        yield Finding(pointer=f"{pointer}/givenBy/mandate", code="mandate", remedy=remedy)

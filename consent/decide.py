@@ -1,0 +1,261 @@
+"""One question, one function: may this recipient have this part, now, for this purpose? Every exit asks it here.
+
+The order is fixed: own data, authored, the phase of the plan, a ground in law, consent of every subject; otherwise no.
+A decision is a value with its reasons and the id of the part that it is about; it is never matched by position.
+"""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from itertools import chain
+from typing import Literal
+
+from consent.catalogue import EnabledGround, Ground
+from consent.choice import Choice
+from consent.index import ChoiceIndex, Match, Parts, Recipient, guarded, matches, most_specific
+from consent.voices import age_on, amsterdam_day, voices_needed
+from mappings.codes import OrganisationKind, PlanStatus, Purpose
+from mappings.plan import AnyPart, Identity, Provision, Record, SupportPlan, carriers_of
+
+ReasonCode = Literal[
+    "own-data",
+    "authored",
+    "ground-in-law",
+    "consent",
+    "plan-is-concept",
+    "plan-not-decided",
+    "plan-is-revoked",
+    "objection",
+    "no-choice",
+    "not-every-subject",
+    "safety-not-named",
+    "age-unknown",
+]
+"""The published reasons; the first four permit."""
+
+
+class ChoiceRef(Record, frozen=True):
+    """Which version of which choice."""
+
+    id: str
+    version: int
+
+
+class Decision(Record, frozen=True):
+    """The answer about one part, with its reasons. `starts_on` and `ends_on`: the days between which the answer rests on a period."""
+
+    part_id: str
+    permitted: bool
+    code: ReasonCode
+    ground: Ground | None = None
+    article: str | None = None
+    entry: str | None = None
+    choices: tuple[ChoiceRef, ...] = ()
+    starts_on: date | None = None
+    ends_on: date | None = None
+
+
+class Case(Record, frozen=True):
+    """Everything beside the part that a decision looks at, gathered once for a plan, a recipient, a purpose and a moment."""
+
+    recipient: Recipient
+    purpose: Purpose
+    status: PlanStatus
+    today: date
+    grounds: tuple[EnabledGround, ...]
+    carries_individual: bool
+    signed_is_decision: bool
+    carried_parts: frozenset[str]
+    carried_residents: frozenset[str]
+    birth_dates: Mapping[str, date | None]
+    narrowed: Mapping[str, Mapping[str, tuple[Parts, ...]]]
+
+
+class _Answer(Record, frozen=True):
+    """What one subject says: yes, no, or nothing, with why."""
+
+    code: ReasonCode
+    choices: tuple[Choice, ...] = ()
+
+
+def open_case(
+    plan: SupportPlan,
+    recipient: Recipient,
+    purpose: Purpose,
+    choices: Mapping[str, ChoiceIndex],
+    grounds: tuple[EnabledGround, ...],
+    now: datetime,
+    *,
+    signed_is_decision: bool = False,
+) -> Case:
+    """Gather what every decision of this plan for this recipient needs.
+
+    `choices` maps resident id to that resident's compiled choices; `now` is aware. Raises KeyError when a resident's choices are missing:
+    whoever asks must have looked.
+    """
+    carried = [part for part in plan.parts if recipient.organisation in carriers_of(part, plan)]
+    provisions = [part for part in carried if isinstance(part, Provision)]
+    return Case(
+        recipient=recipient,
+        purpose=purpose,
+        status=plan.status,
+        today=amsterdam_day(now),
+        grounds=tuple(
+            ground for ground in grounds if recipient.kind in ground.organisation_kinds and purpose in ground.purposes
+        ),
+        carries_individual=any(part.individual for part in provisions),
+        signed_is_decision=signed_is_decision,
+        carried_parts=frozenset(part.id for part in carried),
+        carried_residents=frozenset(chain.from_iterable(part.label.subjects for part in provisions)),
+        birth_dates={part.resident: part.birth_date for part in plan.parts if isinstance(part, Identity)},
+        narrowed={
+            resident: {
+                capacity: choices[resident].narrowed(capacity, recipient, purpose)
+                for capacity in ("resident", "parent", "representative")
+            }
+            for resident in plan.residents
+        },
+    )
+
+
+def decide(part: AnyPart, case: Case) -> Decision:
+    """Say whether `case.recipient` may have `part`, and why."""
+    recorder = part.label.recorded_by
+    if case.recipient.resident is not None:
+        own = case.recipient.resident in part.label.subjects
+        return _by_ground(part, "own-data") if own else _withheld(part, "no-choice")
+    if recorder and recorder.organisation == case.recipient.organisation:
+        return _by_ground(part, "authored")
+    closed = _closed_by_phase(case)
+    if closed:
+        return _withheld(part, closed)
+    answers = {subject: _answer(part, subject, case) for subject in part.label.subjects}
+    objected = any(answer.code == "objection" for answer in answers.values())
+    for ground in case.grounds:
+        if _carries(ground, part, case) and not (objected and ground.entry.objectable):
+            return _by_law(part, ground)
+    return _by_consent(part, answers)
+
+
+def decide_all(plan: SupportPlan, case: Case) -> dict[str, Decision]:
+    """Return the decision about every part of the plan, by part id."""
+    return {part.id: decide(part, case) for part in plan.parts}
+
+
+_OPEN_TO_BACKOFFICE: frozenset[OrganisationKind] = frozenset({"backoffice", "municipality"})
+
+
+def _closed_by_phase(case: Case) -> ReasonCode | None:
+    """Concepts do not travel; who carries individual provisions waits for the decision, or for the signature that is it."""
+    match case.status:
+        case "concept":
+            return "plan-is-concept"
+        case "revoked":
+            return "plan-is-revoked"
+        case "agreed" if case.carries_individual and case.recipient.kind not in _OPEN_TO_BACKOFFICE:
+            return None if case.signed_is_decision else "plan-not-decided"
+        case _:
+            return None
+
+
+def _carries(ground: EnabledGround, part: AnyPart, case: Case) -> bool:
+    entry, label = ground.entry, part.label
+    if part.kind not in entry.kinds or label.law not in entry.laws:
+        return False
+    if not any(_listed(selector.kinds, part.kind) and _listed(selector.domains, label.domain) and
+               _listed(selector.part_ids, part.id) for selector in ground.parts):  # fmt: skip
+        return False
+    if guarded(part) and not entry.restricted:
+        return False
+    if label.recorded_by and label.recorded_by.secrecy and not entry.secrecy_lifted_by:
+        return False
+    if not entry.carried_only:
+        return True
+    is_person = isinstance(part, Identity) and part.resident in case.carried_residents
+    return is_person or part.id in case.carried_parts
+
+
+def _listed(names: tuple[str, ...], name: str | None) -> bool:
+    return not names or name in names
+
+
+def _answer(part: AnyPart, subject: str, case: Case) -> _Answer:
+    """Say what one subject says about `part`, by every voice that must speak for them today."""
+    birth_date = case.birth_dates.get(subject)
+    narrowed = case.narrowed[subject]
+    if birth_date is None:
+        return _unknown_age(part, narrowed, case.today)
+    given: tuple[Choice, ...] = ()
+    for voice in voices_needed(part.label.law, age_on(birth_date, case.today)):
+        said = most_specific(
+            chain.from_iterable(matches(narrowed[capacity], part, case.today) for capacity in sorted(voice))
+        )
+        if not said:
+            return _Answer(code="safety-not-named" if guarded(part) else "no-choice")
+        denials = tuple(match.choice for match in said if match.choice.effect == "deny")
+        if denials:
+            return _Answer(code="objection", choices=denials)
+        given += tuple(match.choice for match in said)
+    return _Answer(code="consent", choices=given)
+
+
+def _unknown_age(part: AnyPart, narrowed: Mapping[str, tuple[Parts, ...]], today: date) -> _Answer:
+    """Without a birth date nobody can say who decides: an objection of anybody counts, a permit of nobody does."""
+    said: tuple[Match, ...] = most_specific(
+        chain.from_iterable(matches(parts, part, today) for parts in narrowed.values())
+    )
+    denials = tuple(match.choice for match in said if match.choice.effect == "deny")
+    return _Answer(code="objection", choices=denials) if denials else _Answer(code="age-unknown")
+
+
+def _by_consent(part: AnyPart, answers: Mapping[str, _Answer]) -> Decision:
+    codes = {answer.code for answer in answers.values()}
+    if codes != {"consent"}:
+        return _withheld(part, _worst(codes), tuple(chain.from_iterable(
+            answer.choices for answer in answers.values() if answer.code == "objection")))  # fmt: skip
+    given = tuple(chain.from_iterable(answer.choices for answer in answers.values()))
+    return Decision(
+        part_id=part.id,
+        permitted=True,
+        code="consent",
+        ground="consent",
+        article="AVG art. 6(1)(a)",
+        choices=_refs(given),
+        starts_on=max((choice.starts_on for choice in given if choice.starts_on), default=None),
+        ends_on=min((choice.ends_on for choice in given if choice.ends_on), default=None),
+    )
+
+
+_GRAVEST_FIRST: tuple[ReasonCode, ...] = ("objection", "age-unknown", "safety-not-named")
+
+
+def _worst(codes: set[ReasonCode]) -> ReasonCode:
+    for code in _GRAVEST_FIRST:
+        if code in codes:
+            return code
+    return "not-every-subject" if "consent" in codes else "no-choice"
+
+
+def _refs(choices: tuple[Choice, ...]) -> tuple[ChoiceRef, ...]:
+    unique = {choice.id: ChoiceRef(id=choice.id, version=choice.version) for choice in choices}
+    return tuple(unique[key] for key in sorted(unique))
+
+
+def _withheld(part: AnyPart, code: ReasonCode, choices: tuple[Choice, ...] = ()) -> Decision:
+    return Decision(part_id=part.id, permitted=False, code=code, choices=_refs(choices))
+
+
+def _by_ground(part: AnyPart, ground: Literal["own-data", "authored"]) -> Decision:
+    article = {"own-data": "AVG art. 15", "authored": "AVG art. 5(1)(b)"}[ground]
+    return Decision(part_id=part.id, permitted=True, code=ground, ground=ground, article=article)
+
+
+def _by_law(part: AnyPart, ground: EnabledGround) -> Decision:
+    entry = ground.entry
+    return Decision(
+        part_id=part.id,
+        permitted=True,
+        code="ground-in-law",
+        ground=entry.ground,
+        article=entry.article,
+        entry=entry.id,
+    )

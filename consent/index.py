@@ -1,0 +1,153 @@
+"""A resident's choices, compiled once per version, so that a decision costs the same with ten choices as with a thousand.
+
+Specificity (Dutch GF Consent, nl-generic-functions-ig `consent.md`): person > role in an organisation > organisation > kind > all;
+named part > kind and domain > either > all; a purpose counts as specific; a period never does. It is a partial order.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from datetime import date
+from itertools import product
+
+from consent.choice import Capacity, Choice, PartSelector, RecipientSelector
+from mappings.codes import Domain, Kind, OrganisationKind, Purpose
+from mappings.plan import AnyPart, Record
+
+Rank = tuple[int, int, int]
+"""Specificity on the axes recipient, parts, purpose; higher is more specific."""
+
+RecipientKey = tuple[str, ...]
+PartKey = tuple[str, ...]
+
+
+class Recipient(Record, frozen=True):
+    """Who would receive or read. `bsn_article` is the article that lets this organisation have a BSN.
+
+    `resident` is set when the reader is that resident.
+    """
+
+    organisation: str
+    kind: OrganisationKind | None = None
+    role: str | None = None
+    person: str | None = None
+    bsn_article: str | None = None
+    resident: str | None = None
+
+
+class Match(Record, frozen=True):
+    """A choice that is about this recipient, part and purpose today, with how specific it is."""
+
+    rank: Rank
+    choice: Choice
+
+
+class _Entry(Record, frozen=True):
+    rank: Rank
+    choice: Choice
+    selector: PartSelector
+
+
+Parts = dict[PartKey, tuple[_Entry, ...]]
+
+
+class ChoiceIndex:
+    """The compiled choices of one resident at one version."""
+
+    def __init__(self, choices: Iterable[Choice], version: int = 0) -> None:
+        """Compile; the cost is in the number of choices, once."""
+        self.version = version
+        self.choices = tuple(choices)
+        table: dict[tuple[Capacity, RecipientKey, Purpose | None], dict[PartKey, list[_Entry]]] = {}
+        for choice in self.choices:
+            key = (choice.given_by.capacity, _recipient_key(choice.recipient), choice.purpose)
+            parts = table.setdefault(key, defaultdict(list))
+            for selector in choice.parts or (PartSelector(),):
+                for part_rank, part_key in _part_keys(selector):
+                    rank = (_RECIPIENT_RANK[choice.recipient.type], part_rank, int(choice.purpose is not None))
+                    parts[part_key].append(_Entry(rank=rank, choice=choice, selector=selector))
+        self._table = {key: {name: tuple(rows) for name, rows in parts.items()} for key, parts in table.items()}
+
+    def narrowed(self, capacity: Capacity, recipient: Recipient, purpose: Purpose) -> tuple[Parts, ...]:
+        """Return what is said in this capacity about this recipient and purpose, to look parts up in."""
+        keys = product(_keys_of(recipient), (purpose, None))
+        found = (self._table.get((capacity, key, asked)) for key, asked in keys)
+        return tuple(parts for parts in found if parts)
+
+
+def matches(narrowed: Iterable[Parts], part: AnyPart, today: date) -> Iterator[Match]:
+    """Yield the choices that say something about `part` today."""
+    keys = _keys_of_part(part.id, part.kind, part.label.domain)
+    for parts in narrowed:
+        for key in keys:
+            for entry in parts.get(key, ()):
+                if _in_period(entry.choice, today) and _selects(entry, part):
+                    yield Match(rank=entry.rank, choice=entry.choice)
+
+
+def most_specific(found: Iterable[Match]) -> tuple[Match, ...]:
+    """Return the maximal elements: those that no other match is at least as specific as on every axis."""
+    rows = tuple(found)
+    return tuple(row for row in rows if not any(_dominates(other.rank, row.rank) for other in rows))
+
+
+def guarded(part: AnyPart) -> bool:
+    """Say whether a part is shared only when it is named: a safety part, or one marked restricted."""
+    return part.kind == "safety" or part.label.sensitivity == "restricted"
+
+
+_RECIPIENT_RANK = {"all": 0, "kind": 1, "organisation": 2, "role": 3, "person": 4}
+
+
+def _recipient_key(selector: RecipientSelector) -> RecipientKey:
+    named = (selector.organisation, selector.role, selector.person, selector.kind)
+    return (selector.type, *(name for name in named if name is not None))
+
+
+def _keys_of(recipient: Recipient) -> Iterator[RecipientKey]:
+    yield ("all",)
+    yield ("organisation", recipient.organisation)
+    if recipient.kind:
+        yield ("kind", recipient.kind)
+    if recipient.role:
+        yield ("role", recipient.organisation, recipient.role)
+    if recipient.person:
+        yield ("person", recipient.organisation, recipient.person)
+
+
+def _part_keys(selector: PartSelector) -> Iterator[tuple[int, PartKey]]:
+    if selector.part_ids:
+        yield from ((3, ("part", part_id)) for part_id in selector.part_ids)
+    elif selector.kinds and selector.domains:
+        yield from ((2, ("both", *pair)) for pair in product(selector.kinds, selector.domains))
+    elif selector.kinds:
+        yield from ((1, ("kind", kind)) for kind in selector.kinds)
+    elif selector.domains:
+        yield from ((1, ("domain", domain)) for domain in selector.domains)
+    else:
+        yield 0, ("any",)
+
+
+def _keys_of_part(part_id: str, kind: Kind, domain: Domain | None) -> tuple[PartKey, ...]:
+    keys: tuple[PartKey, ...] = (("any",), ("part", part_id), ("kind", kind))
+    return (*keys, ("domain", domain), ("both", kind, domain)) if domain else keys
+
+
+def _in_period(choice: Choice, today: date) -> bool:
+    return (choice.starts_on is None or choice.starts_on <= today) and (
+        choice.ends_on is None or today <= choice.ends_on
+    )
+
+
+def _selects(entry: _Entry, part: AnyPart) -> bool:
+    """Hold a named part to the other lists of its selector, and keep a permit from reaching a guarded part unnamed."""
+    selector = entry.selector
+    if selector.kinds and selector.part_ids and part.kind not in selector.kinds:
+        return False
+    if selector.domains and selector.part_ids and part.label.domain not in selector.domains:
+        return False
+    named = bool(selector.part_ids) or "safety" in selector.kinds
+    return named or entry.choice.effect == "deny" or not guarded(part)
+
+
+def _dominates(high: Rank, low: Rank) -> bool:
+    return high != low and all(left >= right for left, right in zip(high, low, strict=True))
