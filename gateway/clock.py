@@ -1,0 +1,25 @@
+"""The only reader of time and maker of ids."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import uuid_utils
+
+
+class Clock:
+    """Wall clock in aware UTC. `offset` moves it in demo mode, to look at tomorrow's answers today."""
+
+    def __init__(self, offset: timedelta = timedelta()) -> None:
+        self._offset = offset
+
+    def now(self) -> datetime:
+        """Return the moment, in whole microseconds."""
+        return datetime.now(UTC) + self._offset
+
+    def ticks(self) -> float:
+        """Return seconds on a clock that never jumps, for durations only."""
+        return time.perf_counter()
+
+    def new_id(self) -> str:
+        """Return an opaque id; ids made later sort later, which keeps indexes short."""
+        return str(uuid_utils.uuid7())

@@ -1,0 +1,132 @@
+"""Plans, their versions and whom they are about. A row's `body` is sealed; this file never sees a plan."""
+
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+from sqlalchemy import Connection, func, insert, select, update
+
+from gateway.store.tables import idempotency, plan, plan_resident, plan_version, resident_identifier
+from gateway.store.upsert import insert_absent
+
+
+class PlanRow(Struct, frozen=True, kw_only=True):
+    """A plan and the number of its current version."""
+
+    id: str
+    source: str
+    version: int
+
+
+class VersionRow(Struct, frozen=True, kw_only=True):
+    """One stored version. `body` and `source_body` are sealed; `fingerprint` is the keyed hash of its content."""
+
+    plan: str
+    version: int
+    status: str
+    format: str
+    format_version: str
+    fingerprint: str
+    body: bytes
+    source_body: bytes
+    received_at: datetime
+    received_from: str
+
+
+class KeyUse(Struct, frozen=True, kw_only=True):
+    """What an Idempotency-Key was used for."""
+
+    body_fingerprint: str
+    plan: str
+    version: int
+    outcome: str
+
+
+def residents_by_fingerprint(tx: Connection, fingerprints: list[str]) -> dict[str, str]:
+    """Return resident ids by the keyed hash of their identifiers; unknown ones are absent."""
+    rows = tx.execute(
+        select(resident_identifier.c.fingerprint, resident_identifier.c.resident).where(
+            resident_identifier.c.fingerprint.in_(fingerprints)
+        )
+    )
+    return {row.fingerprint: row.resident for row in rows}
+
+
+def add_resident(tx: Connection, fingerprint: str, resident: str) -> str:
+    """Remember a resident by an identifier; return the resident that has it now, which may be another."""
+    insert_absent(tx, resident_identifier, {"fingerprint": fingerprint, "resident": resident})
+    return residents_by_fingerprint(tx, [fingerprint])[fingerprint]
+
+
+def plan_by_number(tx: Connection, number_fingerprint: str) -> PlanRow | None:
+    """Return the plan that a source knows by this number."""
+    return _plan(tx, plan.c.number_fingerprint == number_fingerprint)
+
+
+def plan_by_id(tx: Connection, plan_id: str) -> PlanRow | None:
+    """Return the plan, or None."""
+    return _plan(tx, plan.c.id == plan_id)
+
+
+def _plan(tx: Connection, condition: Any) -> PlanRow | None:
+    row = tx.execute(select(plan.c.id, plan.c.source, plan.c.version).where(condition)).one_or_none()
+    return PlanRow(id=row.id, source=row.source, version=row.version) if row else None
+
+
+def version_of(tx: Connection, plan_id: str, version: int | None = None) -> VersionRow | None:
+    """Return a version of a plan, by default the current one."""
+    wanted = plan_version.c.version == (plan.c.version if version is None else version)
+    row = tx.execute(
+        select(plan_version).join(plan, plan.c.id == plan_version.c.plan).where(plan.c.id == plan_id, wanted)
+    ).one_or_none()
+    return VersionRow(**row._mapping) if row else None  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
+
+
+def add_version(
+    tx: Connection, row: VersionRow, *, source: str, number_fingerprint: str | None, residents: tuple[str, ...]
+) -> bool:
+    """Keep a new version and make it the current one; False when another version came first, and nothing was written."""
+    if row.version == 1:
+        made = {"id": row.plan, "source": source, "number_fingerprint": number_fingerprint, "version": 1}
+        if not insert_absent(tx, plan, made):
+            return False
+    else:
+        moved = tx.execute(
+            update(plan).where(plan.c.id == row.plan, plan.c.version == row.version - 1).values(version=row.version)
+        )
+        if moved.rowcount != 1:
+            return False
+    tx.execute(insert(plan_version).values({name: getattr(row, name) for name in row.__struct_fields__}))
+    for resident in residents:
+        insert_absent(tx, plan_resident, {"plan": row.plan, "resident": resident})
+    return True
+
+
+def plans_of_resident(tx: Connection, resident: str) -> tuple[PlanRow, ...]:
+    """Return the plans that a resident is or was a subject of."""
+    rows = tx.execute(
+        select(plan.c.id, plan.c.source, plan.c.version)
+        .join(plan_resident, plan_resident.c.plan == plan.c.id)
+        .where(plan_resident.c.resident == resident)
+        .order_by(plan.c.id)
+    )
+    return tuple(PlanRow(id=row.id, source=row.source, version=row.version) for row in rows)
+
+
+def count_plans(tx: Connection) -> int:
+    """Return how many plans there are."""
+    return int(tx.execute(select(func.count()).select_from(plan)).scalar_one())
+
+
+def key_use(tx: Connection, client: str, key: str) -> KeyUse | None:
+    """Return what a client used an Idempotency-Key for."""
+    row = tx.execute(select(idempotency).where(idempotency.c.client == client, idempotency.c.key == key)).one_or_none()
+    if row is None:
+        return None
+    return KeyUse(body_fingerprint=row.body_fingerprint, plan=row.plan, version=row.version, outcome=row.outcome)
+
+
+def add_key_use(tx: Connection, client: str, key: str, use: KeyUse, at: datetime) -> bool:
+    """Remember the use of a key; False when it was used meanwhile."""
+    row = {name: getattr(use, name) for name in use.__struct_fields__}
+    return insert_absent(tx, idempotency, {"client": client, "key": key, "at": at, **row})

@@ -1,0 +1,264 @@
+"""The tables. Columns that can be searched hold codes, moments and opaque ids only; what a plan says is sealed in `body`."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    Dialect,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+DELIVERY_STATES = (
+    "planned",
+    "queued",
+    "sent",
+    "acknowledged",
+    "waiting",
+    "withheld",
+    "unchanged",
+    "superseded",
+    "parked",
+    "recalled",
+)
+GROUNDS = (
+    "consent",
+    "statutory-task",
+    "legal-obligation",
+    "reporting-right",
+    "vital-interest",
+    "own-data",
+    "authored",
+)
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware UTC moment, kept as microseconds since 1970: the same value and order in both databases."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002
+        """Turn an aware moment into microseconds."""
+        return None if value is None else (value - _EPOCH) // timedelta(microseconds=1)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Turn microseconds into an aware moment."""
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=f"{column}_is_known")
+
+
+metadata = MetaData()
+
+meta = Table("meta", metadata, Column("name", String(40), primary_key=True), Column("value", Text, nullable=False))
+
+organisation = Table(
+    "organisation",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("body", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+)
+
+resident_identifier = Table(
+    "resident_identifier",
+    metadata,
+    Column("fingerprint", String(64), primary_key=True),
+    Column("resident", String(64), nullable=False, index=True),
+)
+
+plan = Table(
+    "plan",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("source", String(64), nullable=False, index=True),
+    Column("number_fingerprint", String(64), unique=True),
+    Column("version", Integer, nullable=False),
+)
+
+plan_resident = Table(
+    "plan_resident",
+    metadata,
+    Column("plan", String(64), nullable=False),
+    Column("resident", String(64), nullable=False, index=True),
+    PrimaryKeyConstraint("plan", "resident"),
+)
+
+plan_version = Table(
+    "plan_version",
+    metadata,
+    Column("plan", String(64), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("status", String(20), nullable=False),
+    Column("format", String(64), nullable=False),
+    Column("format_version", String(20), nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("source_body", LargeBinary, nullable=False),
+    Column("received_at", Moment, nullable=False),
+    Column("received_from", String(128), nullable=False),
+    PrimaryKeyConstraint("plan", "version"),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("client", String(128), nullable=False),
+    Column("key", String(255), nullable=False),
+    Column("body_fingerprint", String(64), nullable=False),
+    Column("plan", String(64), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("outcome", String(20), nullable=False),
+    Column("at", Moment, nullable=False),
+    PrimaryKeyConstraint("client", "key"),
+)
+
+choices = Table(
+    "choices",
+    metadata,
+    Column("resident", String(64), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("changed_by", String(128), nullable=False),
+    PrimaryKeyConstraint("resident", "version"),
+)
+
+wakeup = Table(
+    "wakeup",
+    metadata,
+    Column("resident", String(64), nullable=False),
+    Column("due_at", Moment, nullable=False),
+    PrimaryKeyConstraint("resident", "due_at"),
+    Index("wakeup_due", "due_at"),
+)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("plan", String(64), nullable=False),
+    Column("plan_version", Integer, nullable=False),
+    Column("recipient", String(64), nullable=False),
+    Column("lane", String(64), nullable=False),
+    Column("adapter", String(20), nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("reason", String(40)),
+    Column("sequence", Integer),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", Moment),
+    Column("next_attempt_at", Moment),
+    Column("parts", Text),
+    Column("view_version", Integer),
+    Column("receipt", String(64)),
+    Column("created_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+    _one_of("state", DELIVERY_STATES),
+    Index("delivery_due", "due_at"),
+    Index("delivery_of_lane", "plan", "recipient", "lane"),
+    Index("delivery_of_recipient", "recipient", "id"),
+)
+
+view = Table(
+    "view",
+    metadata,
+    Column("plan", String(64), nullable=False),
+    Column("reader", String(255), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("fingerprint", String(64)),
+    Column("changed_at", Moment),
+    Column("pending_fingerprint", String(64)),
+    Column("pending_at", Moment),
+    Column("ended", Boolean, nullable=False),
+    PrimaryKeyConstraint("plan", "reader"),
+)
+
+sequence = Table(
+    "sequence",
+    metadata,
+    Column("recipient", String(64), primary_key=True),
+    Column("last", Integer, nullable=False),
+)
+
+free_sequence = Table(
+    "free_sequence",
+    metadata,
+    Column("recipient", String(64), nullable=False),
+    Column("number", Integer, nullable=False),
+    PrimaryKeyConstraint("recipient", "number"),
+)
+
+receipt = Table(
+    "receipt",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("exit", String(20), nullable=False),
+    Column("delivery", String(64)),
+    Column("recipient", String(64), nullable=False),
+    Column("client", String(128)),
+    Column("plan", String(64), nullable=False),
+    Column("plan_version", Integer, nullable=False),
+    Column("view_version", Integer),
+    Column("sha256", String(64)),
+    Column("endpoint", String(64)),
+    Column("refused", Boolean, nullable=False),
+    Column("code", String(40), nullable=False),
+    Column("at", Moment, nullable=False),
+    Index("receipt_of_plan", "plan", "recipient"),
+    Index("receipt_of_recipient", "recipient", "id"),
+)
+
+receipt_part = Table(
+    "receipt_part",
+    metadata,
+    Column("receipt", String(64), nullable=False),
+    Column("part", String(64), nullable=False),
+    Column("kind", String(40), nullable=False),
+    Column("domain", String(40)),
+    Column("ground", String(40), nullable=False),
+    Column("article", String(120), nullable=False),
+    Column("choices", Text, nullable=False),
+    PrimaryKeyConstraint("receipt", "part"),
+    ForeignKeyConstraint(["receipt"], ["receipt.id"]),
+    _one_of("ground", GROUNDS),
+)
+
+used_assertion = Table(
+    "used_assertion",
+    metadata,
+    Column("client", String(128), nullable=False),
+    Column("jti", String(64), nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    PrimaryKeyConstraint("client", "jti"),
+    Index("used_assertion_expiry", "expires_at"),
+)
+
+keys_metadata = MetaData()
+
+data_key = Table(
+    "data_key",
+    keys_metadata,
+    Column("id", String(64), primary_key=True),
+    Column("subjects", Text, nullable=False, unique=True),
+    Column("wrapped", LargeBinary, nullable=False),
+    Column("made_on", Date, nullable=False),
+)
