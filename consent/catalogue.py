@@ -19,11 +19,15 @@ Ground = Literal[
 ]
 """The closed set: nothing is ever disclosed on another ground."""
 
+Reach = Literal["plan", "individual", "carried"]
+"""How far a ground reaches: the whole plan; individual provisions and the residents they are for; or of those only what the
+recipient itself carries out, and who it is for."""
+
 
 class CatalogueEntry(Record, frozen=True):
     """One ground in law.
 
-    `carried_only`: only what the recipient itself carries out, and who it is for. `objectable`: an objection (AVG 21) suspends it.
+    `objectable`: an objection (AVG 21) suspends it.
     `restricted`: reaches restricted parts too. `secrecy_lifted_by`: what lifts professional secrecy on parts recorded under it;
     without it such parts stay out.
     """
@@ -37,7 +41,7 @@ class CatalogueEntry(Record, frozen=True):
     laws: tuple[Law, ...]
     nl: str
     en: str
-    carried_only: bool = False
+    reach: Reach = "plan"
     objectable: bool = True
     restricted: bool = False
     secrecy_lifted_by: str | None = None
@@ -62,6 +66,7 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (
         purposes=("decision",),
         kinds=_DECISION_KINDS,
         laws=("wmo", "none"),
+        reach="individual",
         objectable=False,
         nl="De gemeente heeft dit nodig om te beslissen over uw aanvraag.",
         en="The municipality needs this to decide on your application.",
@@ -74,6 +79,7 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (
         purposes=("decision",),
         kinds=_DECISION_KINDS,
         laws=("jeugdwet", "none"),
+        reach="individual",
         objectable=False,
         nl="De gemeente heeft dit nodig om te beslissen over jeugdhulp.",
         en="The municipality needs this to decide on youth support.",
@@ -86,7 +92,7 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (
         purposes=("support",),
         kinds=("identity", "provision"),
         laws=("wmo", "none"),
-        carried_only=True,
+        reach="carried",
         nl="De aanbieder heeft dit nodig om de ondersteuning te geven die de gemeente heeft toegewezen.",
         en="The provider needs this to give the support that the municipality assigned to it.",
     ),
@@ -98,7 +104,7 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (
         purposes=("support",),
         kinds=("identity", "provision"),
         laws=("jeugdwet", "none"),
-        carried_only=True,
+        reach="carried",
         nl="De aanbieder heeft dit nodig om de jeugdhulp te geven die de gemeente heeft toegewezen.",
         en="The provider needs this to give the youth support that the municipality assigned to it.",
     ),

@@ -9,7 +9,7 @@ from datetime import date, datetime
 from itertools import chain
 from typing import Literal
 
-from consent.catalogue import EnabledGround, Ground
+from consent.catalogue import EnabledGround, Ground, Reach
 from consent.choice import Choice
 from consent.index import ChoiceIndex, Match, Parts, Recipient, guarded, matches, most_specific
 from consent.voices import age_on, amsterdam_day, voices_needed
@@ -66,6 +66,7 @@ class Case(Record, frozen=True):
     signed_is_decision: bool
     carried_parts: frozenset[str]
     carried_residents: frozenset[str]
+    individual_residents: frozenset[str]
     birth_dates: Mapping[str, date | None]
     narrowed: Mapping[str, Mapping[str, tuple[Parts, ...]]]
 
@@ -106,6 +107,11 @@ def open_case(
         signed_is_decision=signed_is_decision,
         carried_parts=frozenset(part.id for part in carried),
         carried_residents=frozenset(chain.from_iterable(part.label.subjects for part in provisions)),
+        individual_residents=frozenset(
+            chain.from_iterable(
+                part.label.subjects for part in plan.parts if isinstance(part, Provision) and part.individual
+            )
+        ),
         birth_dates={part.resident: part.birth_date for part in plan.parts if isinstance(part, Identity)},
         narrowed={
             resident: {
@@ -168,10 +174,19 @@ def _carries(ground: EnabledGround, part: AnyPart, case: Case) -> bool:
         return False
     if label.recorded_by and label.recorded_by.secrecy and not entry.secrecy_lifted_by:
         return False
-    if not entry.carried_only:
-        return True
-    is_person = isinstance(part, Identity) and part.resident in case.carried_residents
-    return is_person or part.id in case.carried_parts
+    return _reaches(entry.reach, part, case)
+
+
+def _reaches(reach: Reach, part: AnyPart, case: Case) -> bool:
+    match reach:
+        case "plan":
+            return True
+        case "individual":
+            general = isinstance(part, Provision) and not part.individual
+            return not general and case.individual_residents.issuperset(part.label.subjects)
+        case "carried":
+            is_person = isinstance(part, Identity) and part.resident in case.carried_residents
+            return is_person or part.id in case.carried_parts
 
 
 def _listed(names: tuple[str, ...], name: str | None) -> bool:

@@ -164,16 +164,16 @@ class RabbitBroker:
             message_id=event_id,
         )
         with unavailable_when_lost():
-            async with asyncio.timeout(self._confirm_timeout_seconds):
-                channel = await session.publisher.get_underlay_channel()
-                await channel.basic_publish(  # type: ignore[call-arg] # aiormq's abstract class lacks `wait`
-                    message.body,
-                    exchange=f"{self._prefix}.internal",
-                    routing_key=ROUTING_KEY,
-                    properties=message.properties,
-                    mandatory=True,
-                    wait=False,  # for the socket; the confirm is awaited
-                )
+            channel = await session.publisher.get_underlay_channel()
+            await channel.basic_publish(  # type: ignore[call-arg] # aiormq's abstract class lacks `wait`
+                message.body,
+                exchange=f"{self._prefix}.internal",
+                routing_key=ROUTING_KEY,
+                properties=message.properties,
+                mandatory=True,
+                timeout=self._confirm_timeout_seconds,
+                wait=False,  # for the socket; the confirm is awaited
+            )
 
     async def _stay_connected(self, session: Session) -> None:
         while True:

@@ -18,7 +18,7 @@ FIRST_PAUSE_SECONDS = 0.1
 STOP_TIMEOUT_SECONDS = 10.0
 
 
-class BrokerUnavailable(Exception):  # noqa: N818 - a state of the world, not a mistake
+class BrokerUnavailable(Exception):
     """Nothing can be published now; what was to be published is still due in the database."""
 
 

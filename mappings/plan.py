@@ -7,7 +7,7 @@ Order within `parts` is the order of the plan: the first goal is the first to wo
 Source of the parts: the Dutch instruments named in the README of each format, and the Wmo 2015 and Jeugdwet plans.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from typing import Any
 
@@ -414,3 +414,20 @@ def broken_references(plan: SupportPlan) -> Iterator[tuple[str, str, str]]:
         for organisation in organisations_of(part):
             if organisation not in by_type["organisation"]:
                 yield part.id, "organisation", "organisation"
+
+
+_REFERENCES = frozenset({"id", "resident", "subjects", "mentioned", "ref", "organisation", "provider", "goals", "residents", "source"})
+"""The fields that hold an id, wherever they stand in a plan; no other field of the model has such a name."""
+
+
+def renamed(plan: SupportPlan, names: Mapping[str, str]) -> SupportPlan:
+    """Return the plan with ids replaced, in every place that refers to them; an id that is not in `names` stays."""
+    return msgspec.convert(_renamed(msgspec.to_builtins(plan), names), SupportPlan)
+
+
+def _renamed(value: Any, names: Mapping[str, str], field: str = "") -> Any:
+    if isinstance(value, dict):
+        return {key: _renamed(inner, names, key) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_renamed(inner, names, field) for inner in value]
+    return names.get(value, value) if field in _REFERENCES and isinstance(value, str) else value

@@ -62,10 +62,14 @@ def end_pending(
     return ids
 
 
+def due(tx: Connection, now: datetime, limit: int) -> tuple[str, ...]:
+    """Return what is due, oldest first, without taking it."""
+    return tuple(tx.execute(_due(now, limit)).scalars())
+
+
 def claim_due(tx: Connection, now: datetime, lease_until: datetime, limit: int) -> tuple[str, ...]:
     """Take deliveries that are due, for this process only; they come back when the lease ends."""
-    query = select(delivery.c.id).where(delivery.c.due_at <= now).order_by(delivery.c.due_at).limit(limit)
-    ids = tuple(tx.execute(query.with_for_update(skip_locked=True)).scalars())
+    ids = tuple(tx.execute(_due(now, limit).with_for_update(skip_locked=True)).scalars())
     if ids:
         tx.execute(
             update(delivery)
@@ -102,7 +106,8 @@ def lane_in_flight(tx: Connection, row: DeliveryRow) -> bool:
 def delivered_view(tx: Connection, row: DeliveryRow) -> int | None:
     """Return the view version that this lane acknowledged last."""
     condition = (*_lane(row.plan, row.recipient, row.lane), delivery.c.state == "acknowledged")
-    return tx.execute(select(func.max(delivery.c.view_version)).where(*condition)).scalar_one()
+    version: int | None = tx.execute(select(func.max(delivery.c.view_version)).where(*condition)).scalar_one()
+    return version
 
 
 def begin_send(
@@ -155,9 +160,9 @@ def wait(tx: Connection, delivery_id: str, *, reason: str, until: datetime, now:
     tx.execute(update(delivery).where(delivery.c.id == delivery_id).values(values))
 
 
-def acknowledge(tx: Connection, delivery_id: str, now: datetime) -> None:
-    """The recipient has it, and said so with a matching receipt."""
-    finish(tx, delivery_id, state="acknowledged", reason=None, now=now)
+def forget_receipt(tx: Connection, delivery_id: str) -> None:
+    """Nothing left after all: the delivery has no receipt."""
+    tx.execute(update(delivery).where(delivery.c.id == delivery_id).values(receipt=None))
 
 
 def retry(tx: Connection, delivery_id: str, now: datetime) -> bool:
@@ -187,6 +192,14 @@ def pending_lanes(tx: Connection, plan_id: str) -> frozenset[tuple[str, str]]:
         delivery.c.plan == plan_id, delivery.c.state.in_(PENDING)
     )
     return frozenset((row.recipient, row.lane) for row in tx.execute(query))
+
+
+def pending_in_lane(tx: Connection, plan_id: str, recipient: str, lane: str) -> DeliveryRow | None:
+    """Return what is planned, queued or waiting in a lane: one at most."""
+    row = tx.execute(
+        select(delivery).where(*_lane(plan_id, recipient, lane), delivery.c.state.in_(PENDING))
+    ).one_or_none()
+    return _row(row) if row else None
 
 
 def list_deliveries(
@@ -222,6 +235,10 @@ def count_by_state(tx: Connection) -> dict[str, int]:
     """Return how many deliveries are in each state."""
     rows = tx.execute(select(delivery.c.state, func.count()).group_by(delivery.c.state))
     return {row[0]: row[1] for row in rows}
+
+
+def _due(now: datetime, limit: int) -> Any:
+    return select(delivery.c.id).where(delivery.c.due_at <= now).order_by(delivery.c.due_at, delivery.c.id).limit(limit)
 
 
 def _lane(plan_id: str, recipient: str, lane: str) -> tuple[Any, ...]:

@@ -18,8 +18,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from gateway.store.migrate import migrate
 
+Transaction = Connection
+"""What work runs in; the rest of the gateway knows it by this name only."""
+
 Result = TypeVar("Result")
-Work = Callable[[Connection], Result]
+Work = Callable[[Transaction], Result]
 
 GROUP_COMMIT = 32
 """Pieces of work in one SQLite commit at most: more adds latency and no speed."""

@@ -21,6 +21,7 @@ def keys_by_id(tx: Connection, key_ids: Iterable[str]) -> dict[str, bytes]:
     return {row.id: row.wrapped for row in rows}
 
 
-def add_key(tx: Connection, key_id: str, subjects: str, wrapped: bytes, made_on: date) -> None:
-    """Keep a new key, unless the set of subjects got one meanwhile."""
-    insert_absent(tx, data_key, {"id": key_id, "subjects": subjects, "wrapped": wrapped, "made_on": made_on})
+def add_keys(tx: Connection, made: Iterable[tuple[str, str, bytes]], made_on: date) -> None:
+    """Keep new keys (key id, set of subjects, wrapped key), except where a set of subjects got one meanwhile."""
+    for key_id, subjects, wrapped in made:
+        insert_absent(tx, data_key, {"id": key_id, "subjects": subjects, "wrapped": wrapped, "made_on": made_on})

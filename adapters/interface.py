@@ -1,0 +1,46 @@
+"""What every way out takes and answers. An adapter sends bytes once and says what it saw; it never decides what that means."""
+
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+from msgspec import Struct
+
+Signal = Literal[
+    "receipt",
+    "no-receipt",
+    "wrong-receipt",
+    "status",
+    "redirect",
+    "timeout",
+    "cut",
+    "not-connected",
+    "target-not-allowed",
+]
+"""What was seen: a matching receipt; a 2xx without one, or with another's; any other status; or how the connection failed."""
+
+
+class Parcel(Struct, frozen=True, kw_only=True):
+    """One body on its way to one address. `sha256` is the hex hash of `body`."""
+
+    delivery_id: str
+    url: str
+    body: bytes
+    content_type: str
+    sequence: int
+    sha256: str
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """What one attempt saw. `left` is False only when it is certain that no byte of the body went out."""
+
+    signal: Signal
+    status: int | None = None
+    retry_after_seconds: float | None = None
+    left: bool = True
+
+
+Written = Callable[[], None]
+"""Called once the last byte of the body is written, before the answer comes."""
+
+Send = Callable[[Parcel, Written], Awaitable[Answer]]
+"""Send once. Never raises for what the other side does."""

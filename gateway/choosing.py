@@ -1,0 +1,212 @@
+"""Residents' choices: keep them, and plan again what they change. A withdrawal is one call, and takes effect before it returns.
+
+The transaction that keeps a choice also leaves a wake-up, so that a crash in between cannot lose what must be planned.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, time
+from functools import partial
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from consent.choice import Choice, check_choices
+from consent.errors import ConsentError
+from consent.voices import AMSTERDAM, amsterdam_day, days_of_change
+from gateway.callers import Caller
+from gateway.clock import Clock
+from gateway.directory import Directory, Lane, Snapshot
+from gateway.errors import Refusal, refusal
+from gateway.locks import ResidentLocks
+from gateway.logs import Log
+from gateway.routing import lanes_of, planned
+from gateway.sight import Loaded, Look, Reader, Sight
+from gateway.store import choices as rows
+from gateway.store import deliveries as delivery_rows
+from gateway.store import plans as plan_rows
+from gateway.store import views
+from gateway.store.choices import ChoicesRow
+from gateway.store.engine import Store, Transaction
+from gateway.vault import Vault
+from mappings.errors import Finding
+
+
+class ChoiceSet(Struct, frozen=True, kw_only=True):
+    """A resident's choices at one version; 0 before the first."""
+
+    version: int
+    choices: tuple[Choice, ...]
+
+
+class Choosing:
+    """Keeps choices and plans what follows from them."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        vault: Vault,
+        sight: Sight,
+        directory: Directory,
+        residents: ResidentLocks,
+        clock: Clock,
+        log: Log,
+        nudge: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._vault = vault
+        self._sight = sight
+        self._directory = directory
+        self._residents = residents
+        self._clock = clock
+        self._log = log
+        self._nudge = nudge
+
+    async def get(self, resident: str) -> ChoiceSet:
+        """Return a resident's choices as they are now."""
+        index = (await self._sight.choices_of([resident]))[resident]
+        return ChoiceSet(version=index.version, choices=index.choices)
+
+    async def put(self, resident: str, wanted: Sequence[Choice], expected_version: int, caller: Caller) -> ChoiceSet:
+        """Make these the resident's choices; one that is left out is withdrawn.
+
+        Raises Refusal: stale when the set is no longer at `expected_version`; document when a choice is not right.
+        """
+        async with self._residents.alone(resident):
+            current = await self.get(resident)
+            if current.version != expected_version:
+                raise Refusal("stale")
+            changed = self._next(current, wanted, caller)
+            self._check(changed, wanted, await self._directory.now())
+            kept = await self._keep(resident, changed, caller)
+        deliveries = await self.replan(resident)
+        self._log("choices_changed", resident=resident, version=kept.version, deliveries=deliveries)
+        return kept
+
+    async def add(self, resident: str, choice: Choice, caller: Caller) -> tuple[ChoiceSet, Choice]:
+        """Add one choice; return the new set and the choice as it was kept. Raises Refusal."""
+        current = await self.get(resident)
+        kept = await self.put(resident, (*current.choices, replace(choice, id="")), current.version, caller)
+        return kept, kept.choices[-1]
+
+    async def withdraw(self, resident: str, choice_id: str, caller: Caller) -> ChoiceSet:
+        """Withdraw one choice. Raises Refusal when there is none with this id."""
+        current = await self.get(resident)
+        left = [choice for choice in current.choices if choice.id != choice_id]
+        if len(left) == len(current.choices):
+            raise Refusal("not-found")
+        return await self.put(resident, left, current.version, caller)
+
+    async def replan(self, resident: str) -> int:
+        """Plan what a resident's choices, as they are now, change for the resident's plans; return how many deliveries."""
+        looked_at = self._clock.now()
+        count = 0
+        for row in await self._store.read(lambda tx: plan_rows.plans_of_resident(tx, resident)):
+            count += await self._replan_plan(row.id)
+        await self._store.write(lambda tx: rows.remove_wakeups(tx, resident, looked_at))
+        if count:
+            self._nudge()
+        return count
+
+    def _next(self, current: ChoiceSet, wanted: Sequence[Choice], caller: Caller) -> tuple[Choice, ...]:
+        """Give new choices an id, and everything that changed the new version; what is the same keeps its own."""
+        known = {choice.id: choice for choice in current.choices}
+        made = []
+        for position, choice in enumerate(wanted):
+            if choice.id and choice.id not in known:
+                raise refusal("document", f"/choices/{position}/id", "leave id out for a new choice")
+            before = known.get(choice.id)
+            after = replace(
+                choice,
+                id=choice.id or self._clock.new_id(),
+                version=before.version if before else 0,
+                recorded_by=choice.recorded_by or caller.client.client_id,
+            )
+            made.append(after if after == before else replace(after, version=current.version + 1))
+        return tuple(made)
+
+    def _check(self, changed: Sequence[Choice], wanted: Sequence[Choice], snapshot: Snapshot) -> None:
+        entries = frozenset(snapshot.entries)
+        findings: list[Finding] = []
+        try:
+            check_choices(changed, entries)
+        except ConsentError as error:
+            findings += error.findings
+        for position, choice in enumerate(wanted):
+            if not (choice.evidence or "").strip():
+                remedy = "say what shows that the resident chose this, such as a signed form's number or a conversation's date"
+                findings.append(Finding(pointer=f"/choices/{position}/evidence", code="evidence", remedy=remedy))
+        if findings:
+            raise Refusal("document", findings)
+
+    async def _keep(self, resident: str, choices: tuple[Choice, ...], caller: Caller) -> ChoiceSet:
+        version = (await self.get(resident)).version + 1
+        row = ChoicesRow(
+            resident=resident,
+            version=version,
+            body=await self._vault.seal_choices(resident, version, choices),
+            at=self._clock.now(),
+            changed_by=caller.client.client_id,
+        )
+        moments = [row.at, *self._edges(choices)]
+        if not await self._store.write(partial(_kept, row=row, moments=moments)):
+            raise Refusal("stale")
+        return ChoiceSet(version=version, choices=choices)
+
+    def _edges(self, choices: Iterable[Choice]) -> list[datetime]:
+        days = days_of_change(choices, (), amsterdam_day(self._clock.now()))
+        return [datetime.combine(day, time.min, AMSTERDAM) for day in days]
+
+    async def _replan_plan(self, plan_id: str) -> int:
+        while True:
+            loaded = await self._sight.load(plan_id)
+            if loaded is None:
+                return 0
+            snapshot = await self._directory.now()
+            choices = await self._sight.choices_of(loaded.plan.residents)
+            looks = [(lane, await self._look(loaded, lane)) for lane in lanes_of(loaded.plan, snapshot, choices)]
+            count = await self._store.write(partial(self._apply, loaded=loaded, looks=looks))
+            if count is not None:
+                return count
+
+    async def _look(self, loaded: Loaded, lane: Lane) -> Look:
+        return await self._sight.look(loaded, Reader(recipient=lane.entry.recipient(), purpose=lane.purpose))
+
+    def _apply(self, tx: Transaction, loaded: Loaded, looks: Sequence[tuple[Lane, Look]]) -> int | None:
+        """In one transaction: stop what may no longer go, plan what may go now. None: something changed, look again."""
+        now, plan = self._clock.now(), loaded.plan
+        row = plan_rows.plan_by_id(tx, plan.id)
+        if (
+            row is None
+            or row.version != plan.version
+            or not all(self._sight.still_holds(tx, look) for _, look in looks)
+        ):
+            return None
+        concerned = {(lane.entry.id, lane.name) for lane, _ in looks}
+        for recipient, lane_name in delivery_rows.pending_lanes(tx, plan.id) - concerned:
+            delivery_rows.end_pending(tx, plan.id, recipient, lane_name, state="withheld", reason="no-choice", now=now)
+        return sum(self._apply_lane(tx, loaded, lane, look, now) for lane, look in looks)
+
+    def _apply_lane(self, tx: Transaction, loaded: Loaded, lane: Lane, look: Look, now: datetime) -> int:
+        plan_id, recipient = loaded.plan.id, lane.entry.id
+        if look.plan is None:
+            views.end(tx, plan_id, look.reader.key)
+            delivery_rows.end_pending(tx, plan_id, recipient, lane.name, state="withheld", reason=look.reason, now=now)
+            return 0
+        pending = delivery_rows.pending_in_lane(tx, plan_id, recipient, lane.name)
+        if pending and pending.parts is not None and look.permitted <= pending.parts:
+            return 0
+        fresh = planned(loaded.plan, lane, self._clock, now)
+        _, state = self._sight.stamped(tx, look)
+        if pending is None and delivery_rows.delivered_view(tx, fresh) == state.version:
+            return 0
+        delivery_rows.add_delivery(tx, fresh)
+        return 1
+
+
+def _kept(tx: Transaction, row: ChoicesRow, moments: Iterable[datetime]) -> bool:
+    if not rows.add_choices(tx, row):
+        return False
+    for moment in moments:
+        rows.add_wakeup(tx, row.resident, moment)
+    return True

@@ -1,0 +1,188 @@
+"""The organisations that this gateway exchanges with: who they are, how they call, where they receive."""
+
+import re
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from consent.index import Recipient
+from gateway.errors import Refusal
+from gateway.store import directory as rows
+from gateway.store.engine import Store
+from mappings.codes import OrganisationKind, Purpose
+from mappings.errors import Finding
+from mappings.identifiers import IdentifierError, check_identifier
+from mappings.plan import Identifier, Organisation, Record
+
+SCOPES = frozenset(
+    f"{noun}:{verb}"
+    for noun, verbs in {
+        "plans": ("read", "write"),
+        "choices": ("read", "write"),
+        "deliveries": ("read", "write"),
+        "receipts": ("read",),
+        "organisations": ("write",),
+        "relocations": ("read", "write"),
+    }.items()
+    for verb in verbs
+)
+
+_FHIR_SCOPE = re.compile(r"system/(\*|[A-Z][A-Za-z]{2,40})\.(?=.)c?r?u?d?s?")
+"""SMART App Launch 2.x system scopes, https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html."""
+
+
+class Client(Record, frozen=True):
+    """A system of an organisation that may ask for tokens. Its role, person and purpose are fixed here, not by the request."""
+
+    client_id: str
+    purpose: Purpose
+    scopes: tuple[str, ...]
+    role: str | None = None
+    person: str | None = None
+    jwks: dict[str, Any] | None = None
+    jwks_url: str | None = None
+
+
+class Endpoint(Record, frozen=True):
+    """Where an organisation receives plans: by which adapter, in which format ("fhir" or a plan format), for which purpose."""
+
+    adapter: Literal["webhook", "fhir"]
+    url: str
+    format: str = "fhir"
+    purpose: Purpose | None = None
+
+
+class Entry(Record, frozen=True):
+    """One organisation of the directory. `bsn_article` is the article that lets it have a BSN; without it it never gets one."""
+
+    id: str
+    name: str
+    kind: OrganisationKind
+    identifiers: tuple[Identifier, ...] = ()
+    bsn_article: str | None = None
+    clients: tuple[Client, ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
+
+    def recipient(self, *, role: str | None = None, person: str | None = None) -> Recipient:
+        """Return this organisation, or somebody in it, as a decision sees it."""
+        return Recipient(organisation=self.id, kind=self.kind, role=role, person=person, bsn_article=self.bsn_article)
+
+    def as_named(self) -> Organisation:
+        """Return this organisation as a plan names it."""
+        return Organisation(id=self.id, name=self.name, kind=self.kind, identifiers=self.identifiers)
+
+    def purpose_of(self, endpoint: Endpoint) -> Purpose:
+        """Return what an endpoint receives for: its own purpose, or that of the organisation's first client."""
+        if endpoint.purpose:
+            return endpoint.purpose
+        return self.clients[0].purpose if self.clients else "support"
+
+
+class Lane(Struct, frozen=True, kw_only=True):
+    """One endpoint of one organisation. `name` is stable while the endpoint moves to another address."""
+
+    name: str
+    entry: Entry
+    endpoint: Endpoint
+    purpose: Purpose
+
+
+class Snapshot(Struct, frozen=True):
+    """The directory at one version."""
+
+    version: int
+    entries: dict[str, Entry]
+    clients: dict[str, tuple[Entry, Client]]
+    by_identifier: dict[tuple[str, str], Entry]
+
+    def lanes(self, organisation: str) -> tuple[Lane, ...]:
+        """Return the endpoints of an organisation; none when it is unknown."""
+        entry = self.entries.get(organisation)
+        if entry is None:
+            return ()
+        named: dict[str, Lane] = {}
+        for endpoint in entry.endpoints:
+            purpose = entry.purpose_of(endpoint)
+            stem = f"{endpoint.adapter}/{endpoint.format}/{purpose}"
+            name = stem if stem not in named else f"{stem}/{len(named)}"
+            named[name] = Lane(name=name, entry=entry, endpoint=endpoint, purpose=purpose)
+        return tuple(named.values())
+
+    def lane(self, organisation: str, name: str) -> Lane | None:
+        """Return one endpoint as the directory has it now, or None when it is gone."""
+        return next((lane for lane in self.lanes(organisation) if lane.name == name), None)
+
+
+class Directory:
+    """Reads and writes the directory; keeps a snapshot for as long as the database says that nothing changed."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._snapshot = Snapshot(-1, {}, {}, {})
+
+    async def now(self) -> Snapshot:
+        """Return the directory as it is now: one small query tells whether the kept one still holds."""
+        version = await self._store.read(rows.directory_version)
+        if version != self._snapshot.version:
+            bodies = await self._store.read(rows.all_organisations)
+            self._snapshot = _snapshot(version, [msgspec.json.decode(body, type=Entry) for body in bodies])
+        return self._snapshot
+
+    async def put(self, entry: Entry) -> bool:
+        """Write one entry; say whether it changed anything. Raises Refusal when it is not right."""
+        findings = list(_wrong(entry, await self.now()))
+        if findings:
+            raise Refusal("document", findings)
+        body = msgspec.json.encode(entry, order="deterministic").decode()
+        return await self._store.write(lambda tx: rows.put_organisation(tx, entry.id, body))
+
+
+def _snapshot(version: int, entries: list[Entry]) -> Snapshot:
+    return Snapshot(
+        version,
+        {entry.id: entry for entry in entries},
+        {client.client_id: (entry, client) for entry in entries for client in entry.clients},
+        {(name.system, name.value): entry for entry in entries for name in entry.identifiers},
+    )
+
+
+def _wrong(entry: Entry, snapshot: Snapshot) -> list[Finding]:
+    findings = []
+    for position, identifier in enumerate(entry.identifiers):
+        try:
+            check_identifier(identifier.system, identifier.value)
+        except IdentifierError as error:
+            findings.append(Finding(pointer=f"/identifiers/{position}/value", code="identifier", remedy=str(error)))
+        owner = snapshot.by_identifier.get((identifier.system, identifier.value))
+        if owner and owner.id != entry.id:
+            remedy = "another organisation of the directory has this identifier"
+            findings.append(Finding(pointer=f"/identifiers/{position}/value", code="duplicate", remedy=remedy))
+    for position, client in enumerate(entry.clients):
+        findings += _wrong_client(client, f"/clients/{position}", entry, snapshot)
+    for position, endpoint in enumerate(entry.endpoints):
+        if not endpoint.url.startswith(("https://", "http://")):
+            remedy = "give an http or https address"
+            findings.append(Finding(pointer=f"/endpoints/{position}/url", code="url", remedy=remedy))
+        if endpoint.adapter == "fhir" and endpoint.format != "fhir":
+            remedy = "a FHIR server takes the format fhir"
+            findings.append(Finding(pointer=f"/endpoints/{position}/format", code="format", remedy=remedy))
+    return findings
+
+
+def _wrong_client(client: Client, pointer: str, entry: Entry, snapshot: Snapshot) -> list[Finding]:
+    findings = []
+    owner = snapshot.clients.get(client.client_id)
+    if owner and owner[0].id != entry.id:
+        remedy = "another organisation has a client with this id"
+        findings.append(Finding(pointer=f"{pointer}/clientId", code="duplicate", remedy=remedy))
+    if any(scope not in SCOPES and not _FHIR_SCOPE.fullmatch(scope) for scope in client.scopes):
+        remedy = "the scopes are system/Type.cruds and " + " ".join(sorted(SCOPES))
+        findings.append(Finding(pointer=f"{pointer}/scopes", code="scope", remedy=remedy))
+    if (client.jwks is None) == (client.jwks_url is None):
+        remedy = "give the public keys as jwks, or their address as jwksUrl"
+        findings.append(Finding(pointer=f"{pointer}/jwks", code="keys", remedy=remedy))
+    if client.jwks is not None and any("d" in key or "k" in key for key in client.jwks.get("keys", [])):
+        remedy = "leave private keys at home: a directory holds public keys only"
+        findings.append(Finding(pointer=f"{pointer}/jwks", code="private-key", remedy=remedy))
+    return findings

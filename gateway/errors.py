@@ -1,0 +1,69 @@
+"""The errors of the gateway, and the one table error → HTTP status → FHIR issue code → plain sentence.
+
+Refusal      what a caller asked cannot be done; says where and what to do, never a value
+StoreError   (gateway.store) the database did not answer
+SealError    (gateway.seal) bytes were altered
+MappingError (mappings) and ConsentError (consent) become a Refusal at the edge, with their findings
+"""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from mappings.errors import Finding
+
+
+class Row(Struct, frozen=True):
+    """How one error is told: HTTP status, FHIR R4 issue type (hl7.org/fhir/R4/valueset-issue-type.html), title and remedy."""
+
+    status: int
+    issue: str
+    title: str
+    remedy: str
+
+
+ERRORS: dict[str, Row] = {
+    "json": Row(400, "structure", "The body is not JSON", "send one JSON document in UTF-8"),
+    "parameter": Row(400, "invalid", "A parameter is not right", "see errors for the parameter and what it takes"),
+    "unauthenticated": Row(
+        401, "login", "A valid access token is needed", "get a token at /oauth/token and send it as Bearer"
+    ),
+    "scope": Row(403, "forbidden", "The token does not allow this", "ask for a token with the scope named in errors"),
+    "not-found": Row(
+        404, "not-found", "There is nothing here for you", "check the id; what you may not see looks the same"
+    ),
+    "method": Row(405, "not-supported", "This method is not offered here", "see the Allow header"),
+    "not-acceptable": Row(
+        406, "not-supported", "No such format is offered", "leave format out, or name one of the formats"
+    ),
+    "key-reused": Row(
+        409, "conflict", "This Idempotency-Key was used for another body", "use a new key for another body"
+    ),
+    "state": Row(409, "conflict", "Not possible in this state", "look at the current state and decide again"),
+    "busy": Row(409, "conflict", "Somebody changed this at the same moment", "read it again and repeat"),
+    "stale": Row(412, "conflict", "This was changed since you read it", "read it again and repeat with the new ETag"),
+    "too-large": Row(413, "too-long", "The body is over the limit", "send at most the number of bytes named in errors"),
+    "media-type": Row(415, "not-supported", "This content type is not accepted", "see errors for the content types"),
+    "format": Row(415, "not-supported", "No such plan format", "name one of the formats in errors"),
+    "document": Row(422, "invariant", "The document cannot be accepted", "see errors for each place and its remedy"),
+    "precondition": Row(428, "required", "This needs If-Match", "read it first and send its ETag as If-Match"),
+    "internal": Row(
+        500, "exception", "Something went wrong here", "nothing was kept; try again, and report the request id"
+    ),
+    "unavailable": Row(503, "transient", "The gateway cannot do this now", "nothing was kept; try again later"),
+}
+
+
+class Refusal(Exception):
+    """A request that cannot be done. `code` is a row of ERRORS; `findings` say where and what to do."""
+
+    def __init__(self, code: str, findings: Iterable[Finding] = (), headers: dict[str, str] | None = None) -> None:
+        super().__init__(code)
+        self.code = code
+        self.findings = tuple(findings)
+        self.headers = headers or {}
+
+
+def refusal(code: str, pointer: str, remedy: str) -> Refusal:
+    """Return a refusal with one finding; its code is the error's."""
+    return Refusal(code, [Finding(pointer=pointer, code=code, remedy=remedy)])

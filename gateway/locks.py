@@ -1,0 +1,82 @@
+"""Locks between tasks of one process: residents (many senders or one change of choices) and lanes (one send at a time)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+
+
+class ResidentLocks:
+    """A send shares its residents from the decision to the last byte; a change of choices has its resident alone.
+
+    INVARIANT: no send begins between the start of `alone` and its end.
+    """
+
+    def __init__(self) -> None:
+        self._locks: dict[str, _SharedLock] = {}
+
+    @asynccontextmanager
+    async def shared(self, residents: Iterable[str]) -> AsyncIterator[Callable[[], None]]:
+        """Share these residents; call what is yielded to let go early, when the last byte is written."""
+        held: list[_SharedLock] = []
+
+        def let_go() -> None:
+            while held:
+                held.pop().leave()
+
+        try:
+            for resident in sorted(set(residents)):
+                lock = self._locks.setdefault(resident, _SharedLock())
+                await lock.join()
+                held.append(lock)
+            yield let_go
+        finally:
+            let_go()
+
+    @asynccontextmanager
+    async def alone(self, resident: str) -> AsyncIterator[None]:
+        """Wait until no send shares this resident, and let none begin."""
+        lock = self._locks.setdefault(resident, _SharedLock())
+        async with lock.gate:
+            await lock.empty.wait()
+            yield
+
+
+class _SharedLock:
+    """Whoever is alone holds the gate, so that nobody joins; it waits until those who had joined have left."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Lock()
+        self.empty = asyncio.Event()
+        self.empty.set()
+        self._sharing = 0
+
+    async def join(self) -> None:
+        async with self.gate:
+            self._sharing += 1
+            self.empty.clear()
+
+    def leave(self) -> None:
+        self._sharing -= 1
+        if not self._sharing:
+            self.empty.set()
+
+
+class LaneLocks:
+    """One delivery at a time per lane, in the order of asking; a lane that nobody uses costs nothing."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._users: dict[str, int] = {}
+
+    @asynccontextmanager
+    async def hold(self, lane: str) -> AsyncIterator[None]:
+        """Have this lane alone."""
+        lock = self._locks.setdefault(lane, asyncio.Lock())
+        self._users[lane] = self._users.get(lane, 0) + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            self._users[lane] -= 1
+            if not self._users[lane]:
+                del self._users[lane], self._locks[lane]

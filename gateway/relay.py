@@ -1,0 +1,97 @@
+"""From the database to the broker: take what is due, publish its ids, and give back what the broker did not confirm.
+
+Whatever the broker loses, the lease of a row brings back. A look every second is the safety net; a nudge makes it prompt.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Protocol
+
+from gateway.clock import Clock
+from gateway.logs import Log
+from gateway.store import choices as choice_rows
+from gateway.store import deliveries as rows
+from gateway.store.engine import Store
+
+BATCH = 100
+POLL_SECONDS = 1.0
+PUBLISH_LEASE_SECONDS = 60
+"""How long the broker and a deliverer have before a row is published again."""
+
+Replan = Callable[[str], Awaitable[object]]
+
+
+class Publisher(Protocol):
+    """The side of the broker that the relay sees."""
+
+    async def publish(self, delivery_ids: tuple[str, ...]) -> frozenset[str]:
+        """Publish ids; return those that the broker confirmed."""
+        ...
+
+
+class Relay:
+    """Publishes due deliveries, and looks again at residents whose answers may have changed by themselves."""
+
+    def __init__(self, store: Store, broker: Publisher, replan: Replan, clock: Clock, log: Log) -> None:
+        self._store = store
+        self._broker = broker
+        self._replan = replan
+        self._clock = clock
+        self._log = log
+        self._nudged = asyncio.Event()
+
+    def nudge(self) -> None:
+        """Something became due just now."""
+        self._nudged.set()
+
+    async def run(self) -> None:
+        """Relay until cancelled."""
+        while True:
+            self._nudged.clear()
+            try:
+                busy = await self.relay_once()
+            except Exception as error:  # noqa: BLE001 - the top of the relay's loop: say it, and go on after a pause
+                self._log("relay_failed", error=type(error).__name__)
+                busy = False
+            if not busy:
+                await self._pause()
+
+    async def relay_once(self) -> bool:
+        """Publish one batch and answer due wake-ups; say whether there may be more."""
+        now = self._clock.now()
+        for resident in await self._store.read(lambda tx: choice_rows.due_wakeups(tx, now, BATCH)):
+            await self._answer_wakeup(resident)
+        lease = now + timedelta(seconds=PUBLISH_LEASE_SECONDS)
+        ids = await self._store.read(lambda tx: rows.due(tx, now, BATCH))
+        if ids:
+            ids = await self._store.write(lambda tx: rows.claim_due(tx, now, lease, BATCH))
+        if not ids:
+            return False
+        confirmed = await self._published(ids)
+        self._log("relay_published", published=len(ids), confirmed=len(confirmed))
+        return len(ids) == BATCH
+
+    async def _published(self, ids: tuple[str, ...]) -> frozenset[str]:
+        confirmed: frozenset[str] = frozenset()
+        try:
+            confirmed = await self._broker.publish(ids)
+        finally:
+            missed = set(ids) - confirmed
+            if missed:
+                at = self._clock.now() + timedelta(seconds=POLL_SECONDS)
+                await self._store.write(lambda tx: rows.look_again(tx, missed, at))
+        return confirmed
+
+    async def _answer_wakeup(self, resident: str) -> None:
+        try:
+            await self._replan(resident)
+        except Exception as error:  # noqa: BLE001 - one resident's failure must not keep the others waiting
+            self._log("replan_failed", resident=resident, error=type(error).__name__)
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(POLL_SECONDS):
+                await self._nudged.wait()
+        except TimeoutError:
+            return

@@ -1,0 +1,188 @@
+"""What a reader sees of a plan now: load, decide, redact. Every exit comes through here, and here asks `decide`.
+
+Nothing is cached about the answer. Compiled choices are kept per version, and the version is read anew for every look.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from consent.catalogue import EnabledGround
+from consent.decide import Decision, ReasonCode, decide_all, open_case
+from consent.index import ChoiceIndex, Recipient
+from consent.redact import redact
+from gateway.clock import Clock
+from gateway.seal import MasterKey
+from gateway.store import choices as choice_rows
+from gateway.store import plans as plan_rows
+from gateway.store import views
+from gateway.store.engine import Store, Transaction
+from gateway.store.plans import PlanRow
+from gateway.store.receipts import PartLine
+from gateway.store.views import ViewState
+from gateway.vault import Vault
+from mappings.codes import Purpose
+from mappings.plan import PLAN_TO_JSON, SupportPlan
+
+
+class Reader(Struct, frozen=True, kw_only=True):
+    """Who looks, and for what. Each has a view, with a version, of its own."""
+
+    recipient: Recipient
+    purpose: Purpose
+
+    @property
+    def key(self) -> str:
+        """The name under which this reader's views are counted."""
+        who = self.recipient
+        return "/".join((who.organisation, self.purpose, who.role or "", who.person or ""))
+
+
+class Loaded(Struct, frozen=True, kw_only=True):
+    """A plan as it is stored now, opened."""
+
+    row: PlanRow
+    plan: SupportPlan
+
+
+class Look(Struct, frozen=True, kw_only=True):
+    """One reader's look at one plan version. `plan` is the view, or None when there is nothing to see.
+
+    `choice_versions` are the versions that were looked at: whoever discloses checks that they still hold.
+    """
+
+    loaded: Loaded
+    reader: Reader
+    decisions: Mapping[str, Decision]
+    plan: SupportPlan | None
+    fingerprint: str
+    choice_versions: Mapping[str, int]
+
+    @property
+    def permitted(self) -> frozenset[str]:
+        """The ids of the parts in the view."""
+        return frozenset(part.id for part in self.plan.parts) if self.plan else frozenset()
+
+    @property
+    def reason(self) -> ReasonCode:
+        """Why there is nothing to see: the reason that most parts share, objections first."""
+        codes = [decision.code for decision in self.decisions.values() if not decision.permitted]
+        return "objection" if "objection" in codes else max(sorted(set(codes)), key=codes.count, default="no-choice")
+
+    def lines(self) -> tuple[PartLine, ...]:
+        """Return what a receipt of this view says per part."""
+        if self.plan is None:
+            return ()
+        return tuple(_line(part.id, part.kind, part.label.domain, self.decisions[part.id]) for part in self.plan.parts)
+
+
+class Sight:
+    """Looks at plans with the eyes of a reader."""
+
+    def __init__(
+        self,
+        store: Store,
+        vault: Vault,
+        master: MasterKey,
+        clock: Clock,
+        grounds: tuple[EnabledGround, ...],
+        *,
+        signed_is_decision: bool,
+    ) -> None:
+        self._store = store
+        self._vault = vault
+        self._master = master
+        self._clock = clock
+        self._grounds = grounds
+        self._signed_is_decision = signed_is_decision
+        self._indexes: dict[str, ChoiceIndex] = {}
+
+    async def load(self, plan_id: str, version: int | None = None) -> Loaded | None:
+        """Open a version of a plan, by default the current one; None when there is no such plan."""
+        found = await self._store.read(
+            lambda tx: (plan_rows.plan_by_id(tx, plan_id), plan_rows.version_of(tx, plan_id, version))
+        )
+        row, stored = found
+        if row is None or stored is None:
+            return None
+        return Loaded(row=row, plan=await self._vault.open_plan(plan_id, stored.version, stored.body))
+
+    async def choices_of(self, residents: Iterable[str]) -> dict[str, ChoiceIndex]:
+        """Return the compiled choices of residents as they are now; compiled once per version."""
+        wanted = tuple(residents)
+        versions = await self._store.read(lambda tx: choice_rows.choice_versions(tx, wanted))
+        known = {resident: self._indexes.get(resident) for resident in wanted}
+        stale = [who for who, index in known.items() if index is None or index.version != versions[who]]
+        if stale:
+            await self._compile(stale)
+        return {resident: self._indexes[resident] for resident in wanted}
+
+    async def look(self, loaded: Loaded, reader: Reader, *, within: frozenset[str] | None = None) -> Look:
+        """Decide about every part and build the view. `within`: what an earlier attempt carried, which may narrow, never widen."""
+        choices = await self.choices_of(loaded.plan.residents)
+        case = open_case(
+            loaded.plan,
+            reader.recipient,
+            reader.purpose,
+            choices,
+            self._grounds,
+            self._clock.now(),
+            signed_is_decision=self._signed_is_decision,
+        )
+        decisions = decide_all(loaded.plan, case)
+        if within is not None:
+            decisions = {part_id: _narrowed(decision, within) for part_id, decision in decisions.items()}
+        view = redact(loaded.plan, decisions, reader.recipient, lambda who: self.pseudonym(reader, who))
+        return Look(
+            loaded=loaded,
+            reader=reader,
+            decisions=decisions,
+            plan=view,
+            fingerprint=self.fingerprint(view) if view else "",
+            choice_versions={resident: index.version for resident, index in choices.items()},
+        )
+
+    def still_holds(self, tx: Transaction, look: Look) -> bool:
+        """Say, inside the transaction that discloses, whether the plan's residents have said nothing new since the look."""
+        return choice_rows.choice_versions(tx, look.choice_versions) == look.choice_versions
+
+    def stamped(self, tx: Transaction, look: Look) -> tuple[SupportPlan, ViewState]:
+        """Return the view with its own version and date. Raises ValueError when there is nothing to see."""
+        if look.plan is None:
+            raise ValueError("nothing to see")
+        state = views.look(tx, look.loaded.plan.id, look.reader.key, look.fingerprint, self._clock.now())
+        return replace(look.plan, version=state.version, changed_at=state.changed_at), state
+
+    def pseudonym(self, reader: Reader, resident: str) -> str:
+        """Return the number by which this reader's organisation knows a resident."""
+        return self._master.pseudonym(reader.recipient.organisation, resident)
+
+    def fingerprint(self, plan: SupportPlan) -> str:
+        """Return the keyed hash of what a plan or a view says."""
+        return self._master.fingerprint("content", PLAN_TO_JSON.encode(plan).decode())
+
+    async def _compile(self, residents: list[str]) -> None:
+        found = await self._store.read(lambda tx: choice_rows.current_choices(tx, residents))
+        for resident in residents:
+            row = found.get(resident)
+            opened = await self._vault.open_choices(resident, row.version, row.body) if row else ()
+            self._indexes[resident] = ChoiceIndex(opened, row.version if row else 0)
+
+
+def _narrowed(decision: Decision, within: frozenset[str]) -> Decision:
+    if decision.permitted and decision.part_id not in within:
+        return Decision(part_id=decision.part_id, permitted=False, code="no-choice")
+    return decision
+
+
+def _line(part_id: str, kind: str, domain: str | None, decision: Decision) -> PartLine:
+    """Return a receipt's line; a permitted decision without a ground cannot be, and the database would refuse it."""
+    return PartLine(
+        part_id=part_id,
+        kind=kind,
+        domain=domain,
+        ground=decision.ground or "",
+        article=decision.article or "",
+        choices=tuple((choice.id, choice.version) for choice in decision.choices),
+    )
