@@ -27,7 +27,7 @@ recipient itself carries out, and who it is for."""
 class CatalogueEntry(Record, frozen=True):
     """One ground in law.
 
-    `objectable`: an objection (AVG 21) suspends it.
+    `law`: the law of the provisions that it serves; it reaches parts under that law or none. `objectable`: an objection (AVG 21) suspends it.
     `restricted`: reaches restricted parts too. `secrecy_lifted_by`: what lifts professional secrecy on parts recorded under it;
     without it such parts stay out.
     """
@@ -38,7 +38,7 @@ class CatalogueEntry(Record, frozen=True):
     organisation_kinds: tuple[OrganisationKind, ...]
     purposes: tuple[Purpose, ...]
     kinds: tuple[Kind, ...]
-    laws: tuple[Law, ...]
+    law: Law | None
     nl: str
     en: str
     reach: Reach = "plan"
@@ -65,7 +65,7 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (
         organisation_kinds=("backoffice",),
         purposes=("decision",),
         kinds=_DECISION_KINDS,
-        laws=("wmo", "none"),
+        law="wmo",
         reach="individual",
         objectable=False,
         nl="De gemeente heeft dit nodig om te beslissen over uw aanvraag.",
@@ -78,7 +78,7 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (
         organisation_kinds=("backoffice",),
         purposes=("decision",),
         kinds=_DECISION_KINDS,
-        laws=("jeugdwet", "none"),
+        law="jeugdwet",
         reach="individual",
         objectable=False,
         nl="De gemeente heeft dit nodig om te beslissen over jeugdhulp.",
@@ -91,7 +91,7 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (
         organisation_kinds=("care-provider",),
         purposes=("support",),
         kinds=("identity", "provision"),
-        laws=("wmo", "none"),
+        law="wmo",
         reach="carried",
         nl="De aanbieder heeft dit nodig om de ondersteuning te geven die de gemeente heeft toegewezen.",
         en="The provider needs this to give the support that the municipality assigned to it.",
@@ -103,7 +103,7 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (
         organisation_kinds=("care-provider",),
         purposes=("support",),
         kinds=("identity", "provision"),
-        laws=("jeugdwet", "none"),
+        law="jeugdwet",
         reach="carried",
         nl="De aanbieder heeft dit nodig om de jeugdhulp te geven die de gemeente heeft toegewezen.",
         en="The provider needs this to give the youth support that the municipality assigned to it.",
@@ -115,7 +115,7 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (
         organisation_kinds=("veilig-thuis",),
         purposes=("support",),
         kinds=("identity", "contact", "worry", "safety", "signal"),
-        laws=("wmo", "jeugdwet", "none"),
+        law=None,
         objectable=False,
         restricted=True,
         secrecy_lifted_by="Wmo 2015 art. 5.2.6",

@@ -9,11 +9,11 @@ from datetime import date, datetime
 from itertools import chain
 from typing import Literal
 
-from consent.catalogue import EnabledGround, Ground, Reach
+from consent.catalogue import CatalogueEntry, EnabledGround, Ground
 from consent.choice import Choice
 from consent.index import ChoiceIndex, Match, Parts, Recipient, guarded, matches, most_specific
 from consent.voices import age_on, amsterdam_day, voices_needed
-from mappings.codes import OrganisationKind, PlanStatus, Purpose
+from mappings.codes import Law, OrganisationKind, PlanStatus, Purpose
 from mappings.plan import AnyPart, Identity, Provision, Record, SupportPlan, carriers_of
 
 ReasonCode = Literal[
@@ -65,8 +65,8 @@ class Case(Record, frozen=True):
     carries_individual: bool
     signed_is_decision: bool
     carried_parts: frozenset[str]
-    carried_residents: frozenset[str]
-    individual_residents: frozenset[str]
+    carried_for: Mapping[Law, frozenset[str]]
+    individual_for: Mapping[Law, frozenset[str]]
     birth_dates: Mapping[str, date | None]
     narrowed: Mapping[str, Mapping[str, tuple[Parts, ...]]]
 
@@ -106,11 +106,9 @@ def open_case(
         carries_individual=any(part.individual for part in provisions),
         signed_is_decision=signed_is_decision,
         carried_parts=frozenset(part.id for part in carried),
-        carried_residents=frozenset(chain.from_iterable(part.label.subjects for part in provisions)),
-        individual_residents=frozenset(
-            chain.from_iterable(
-                part.label.subjects for part in plan.parts if isinstance(part, Provision) and part.individual
-            )
+        carried_for=_residents_by_law(provisions),
+        individual_for=_residents_by_law(
+            [part for part in plan.parts if isinstance(part, Provision) and part.individual]
         ),
         birth_dates={part.resident: part.birth_date for part in plan.parts if isinstance(part, Identity)},
         narrowed={
@@ -121,6 +119,13 @@ def open_case(
             for resident in plan.residents
         },
     )
+
+
+def _residents_by_law(provisions: list[Provision]) -> dict[Law, frozenset[str]]:
+    found: dict[Law, frozenset[str]] = {}
+    for part in provisions:
+        found[part.label.law] = found.get(part.label.law, frozenset()) | frozenset(part.label.subjects)
+    return found
 
 
 def decide(part: AnyPart, case: Case) -> Decision:
@@ -165,7 +170,7 @@ def _closed_by_phase(case: Case) -> ReasonCode | None:
 
 def _carries(ground: EnabledGround, part: AnyPart, case: Case) -> bool:
     entry, label = ground.entry, part.label
-    if part.kind not in entry.kinds or label.law not in entry.laws:
+    if part.kind not in entry.kinds or (entry.law and label.law not in {entry.law, "none"}):
         return False
     if not any(_listed(selector.kinds, part.kind) and _listed(selector.domains, label.domain) and
                _listed(selector.part_ids, part.id) for selector in ground.parts):  # fmt: skip
@@ -174,18 +179,19 @@ def _carries(ground: EnabledGround, part: AnyPart, case: Case) -> bool:
         return False
     if label.recorded_by and label.recorded_by.secrecy and not entry.secrecy_lifted_by:
         return False
-    return _reaches(entry.reach, part, case)
+    return _reaches(entry, part, case)
 
 
-def _reaches(reach: Reach, part: AnyPart, case: Case) -> bool:
-    match reach:
+def _reaches(entry: CatalogueEntry, part: AnyPart, case: Case) -> bool:
+    law = entry.law or "none"
+    match entry.reach:
         case "plan":
             return True
         case "individual":
             general = isinstance(part, Provision) and not part.individual
-            return not general and case.individual_residents.issuperset(part.label.subjects)
+            return not general and case.individual_for.get(law, frozenset()).issuperset(part.label.subjects)
         case "carried":
-            is_person = isinstance(part, Identity) and part.resident in case.carried_residents
+            is_person = isinstance(part, Identity) and part.resident in case.carried_for.get(law, frozenset())
             return is_person or part.id in case.carried_parts
 
 
@@ -260,7 +266,7 @@ def _withheld(part: AnyPart, code: ReasonCode, choices: tuple[Choice, ...] = ())
 
 
 def _by_ground(part: AnyPart, ground: Literal["own-data", "authored"]) -> Decision:
-    article = {"own-data": "AVG art. 15", "authored": "AVG art. 5(1)(b)"}[ground]
+    article = {"own-data": "AVG art. 15", "authored": "own record"}[ground]
     return Decision(part_id=part.id, permitted=True, code=ground, ground=ground, article=article)
 
 

@@ -105,7 +105,9 @@ class Gatekeeper:
             "jti": self._clock.new_id(),
             "scope": scopes,
         }
-        token = jwt.encode({"alg": "ES384", "typ": "at+jwt", "kid": self._key.kid}, claims, self._key)
+        token = jwt.encode(
+            {"alg": "ES384", "typ": "at+jwt", "kid": self._key.kid}, claims, self._key, algorithms=ALGORITHMS
+        )
         return {"access_token": token, "token_type": "bearer", "expires_in": TOKEN_SECONDS, "scope": scopes}
 
     async def caller(self, authorization: str) -> Caller:
@@ -198,6 +200,11 @@ def load_signing_key(path: Path) -> ECKey:
     """Read the gateway's signing key (a private JWK, P-384), made with mode 0600 when it is absent."""
     if not path.exists():
         write_private_key(path, new_key())
+    return read_private_key(path)
+
+
+def read_private_key(path: Path) -> ECKey:
+    """Read a private JWK."""
     return ECKey.import_key(json.loads(path.read_text()))
 
 
@@ -223,4 +230,4 @@ def client_assertion(key: ECKey, client_id: str, token_url: str, now: datetime, 
     """Sign what a client sends to the token endpoint: the caller's side, for the command line and the demo."""
     seconds = int(now.timestamp())
     claims = {"iss": client_id, "sub": client_id, "aud": token_url, "iat": seconds, "exp": seconds + 120, "jti": jti}
-    return jwt.encode({"alg": "ES384", "kid": key.kid}, claims, key)
+    return jwt.encode({"alg": "ES384", "kid": key.kid}, claims, key, algorithms=ALGORITHMS)

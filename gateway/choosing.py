@@ -4,6 +4,7 @@ The transaction that keeps a choice also leaves a wake-up, so that a crash in be
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime, time
 from functools import partial
 
@@ -29,6 +30,13 @@ from gateway.store.choices import ChoicesRow
 from gateway.store.engine import Store, Transaction
 from gateway.vault import Vault
 from mappings.errors import Finding
+
+EDITS = 8
+"""How often an edit begins again when somebody else was first, before it asks the caller to."""
+
+
+class _StaleError(Exception):
+    """The set of choices is at another version."""
 
 
 class ChoiceSet(Struct, frozen=True, kw_only=True):
@@ -72,10 +80,16 @@ class Choosing:
 
         Raises Refusal: stale when the set is no longer at `expected_version`; document when a choice is not right.
         """
+        try:
+            return await self._put(resident, wanted, expected_version, caller)
+        except _StaleError as error:
+            raise Refusal("stale") from error
+
+    async def _put(self, resident: str, wanted: Sequence[Choice], expected_version: int, caller: Caller) -> ChoiceSet:
         async with self._residents.alone(resident):
             current = await self.get(resident)
             if current.version != expected_version:
-                raise Refusal("stale")
+                raise _StaleError
             changed = self._next(current, wanted, caller)
             self._check(changed, wanted, await self._directory.now())
             kept = await self._keep(resident, changed, caller)
@@ -85,17 +99,29 @@ class Choosing:
 
     async def add(self, resident: str, choice: Choice, caller: Caller) -> tuple[ChoiceSet, Choice]:
         """Add one choice; return the new set and the choice as it was kept. Raises Refusal."""
-        current = await self.get(resident)
-        kept = await self.put(resident, (*current.choices, replace(choice, id="")), current.version, caller)
+        kept = await self._edited(resident, lambda choices: (*choices, replace(choice, id="")), caller)
         return kept, kept.choices[-1]
 
     async def withdraw(self, resident: str, choice_id: str, caller: Caller) -> ChoiceSet:
         """Withdraw one choice. Raises Refusal when there is none with this id."""
-        current = await self.get(resident)
-        left = [choice for choice in current.choices if choice.id != choice_id]
-        if len(left) == len(current.choices):
-            raise Refusal("not-found")
-        return await self.put(resident, left, current.version, caller)
+
+        def without(choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
+            left = tuple(choice for choice in choices if choice.id != choice_id)
+            if len(left) == len(choices):
+                raise Refusal("not-found")
+            return left
+
+        return await self._edited(resident, without, caller)
+
+    async def _edited(
+        self, resident: str, edit: Callable[[tuple[Choice, ...]], tuple[Choice, ...]], caller: Caller
+    ) -> ChoiceSet:
+        """Edit the set as it is now, and again when somebody else was first."""
+        for _ in range(EDITS):
+            current = await self.get(resident)
+            with suppress(_StaleError):
+                return await self._put(resident, edit(current.choices), current.version, caller)
+        raise Refusal("busy")
 
     async def replan(self, resident: str) -> int:
         """Plan what a resident's choices, as they are now, change for the resident's plans; return how many deliveries."""
@@ -150,7 +176,7 @@ class Choosing:
         )
         moments = [row.at, *self._edges(choices)]
         if not await self._store.write(partial(_kept, row=row, moments=moments)):
-            raise Refusal("stale")
+            raise _StaleError
         return ChoiceSet(version=version, choices=choices)
 
     def _edges(self, choices: Iterable[Choice]) -> list[datetime]:
@@ -194,11 +220,11 @@ class Choosing:
             delivery_rows.end_pending(tx, plan_id, recipient, lane.name, state="withheld", reason=look.reason, now=now)
             return 0
         pending = delivery_rows.pending_in_lane(tx, plan_id, recipient, lane.name)
-        if pending and pending.parts is not None and look.permitted <= pending.parts:
+        if pending and (pending.parts is None or look.permitted <= pending.parts):
             return 0
         fresh = planned(loaded.plan, lane, self._clock, now)
         _, state = self._sight.stamped(tx, look)
-        if pending is None and delivery_rows.delivered_view(tx, fresh) == state.version:
+        if pending is None and delivery_rows.last_view(tx, fresh, ("acknowledged", "sent")) == state.version:
             return 0
         delivery_rows.add_delivery(tx, fresh)
         return 1

@@ -158,7 +158,7 @@ class Deliverer:
             views.end(tx, row.plan, look.reader.key)
             return self._ended(tx, row, "withheld", look.reason)
         view, state = self._sight.stamped(tx, look)
-        if rows.delivered_view(tx, row) == state.version:
+        if rows.last_view(tx, row) == state.version:
             return self._ended(tx, row, "unchanged", "same-view")
         body, content_type = self._renderer.render(view, attempt.lane.endpoint.format)
         views.disclose(tx, row.plan, look.reader.key, look.fingerprint, state)

@@ -3,6 +3,7 @@
 Nothing is half-stored: a document is refused whole, or kept whole with its deliveries planned.
 """
 
+from collections.abc import Callable
 from datetime import datetime, time
 from functools import partial
 from typing import Literal
@@ -82,6 +83,7 @@ class Intake:
         clock: Clock,
         log: Log,
         test_numbers_only: bool,
+        nudge: Callable[[], None],
     ) -> None:
         self._store = store
         self._vault = vault
@@ -91,6 +93,7 @@ class Intake:
         self._clock = clock
         self._log = log
         self._test_numbers_only = test_numbers_only
+        self._nudge = nudge
 
     async def receive(self, body: bytes, form: Format, caller: Caller, key: str | None) -> Received:
         """Take a plan document in. Raises Refusal, with every finding and no value, and then nothing is kept."""
@@ -110,6 +113,7 @@ class Intake:
             except _BegunAgainError:
                 used = await self._use_of(key, body, caller)
                 continue
+            self._nudge()
             received = self._received(draft, prepared, use, deliveries, snapshot)
             self._say(received, form, started)
             return received

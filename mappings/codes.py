@@ -58,7 +58,9 @@ Law = Literal["wmo", "jeugdwet", "participatiewet", "wgs", "none"]
 Sensitivity = Literal["normal", "restricted"]
 PlanStatus = Literal["concept", "agreed", "decided", "ended", "revoked"]
 GoalStatus = Literal["proposed", "active", "on-hold", "reached", "not-reached", "cancelled"]
-ActionStatus = Literal["requested", "accepted", "in-progress", "on-hold", "completed", "cancelled", "rejected", "failed"]
+ActionStatus = Literal[
+    "requested", "accepted", "in-progress", "on-hold", "completed", "cancelled", "rejected", "failed"
+]
 ProvisionStatus = Literal["requested", "granted", "refused", "stopped", "ended"]
 Term = Literal["short", "long"]
 Delivery = Literal["in-kind", "budget"]
@@ -83,7 +85,15 @@ Relation = Literal[
     "other",
 ]
 TeamRole = Literal[
-    "coordinator", "team-member", "care-provider", "backoffice", "gp", "school", "client-supporter", "volunteer", "other"
+    "coordinator",
+    "team-member",
+    "care-provider",
+    "backoffice",
+    "gp",
+    "school",
+    "client-supporter",
+    "volunteer",
+    "other",
 ]
 OrganisationKind = Literal[
     "neighbourhood-team",

@@ -416,7 +416,9 @@ def broken_references(plan: SupportPlan) -> Iterator[tuple[str, str, str]]:
                 yield part.id, "organisation", "organisation"
 
 
-_REFERENCES = frozenset({"id", "resident", "subjects", "mentioned", "ref", "organisation", "provider", "goals", "residents", "source"})
+_REFERENCES = frozenset(
+    {"id", "resident", "subjects", "mentioned", "ref", "organisation", "provider", "goals", "residents", "source"}
+)
 """The fields that hold an id, wherever they stand in a plan; no other field of the model has such a name."""
 
 

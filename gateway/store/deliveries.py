@@ -5,15 +5,18 @@ A lane is one endpoint of one recipient, for one plan: only its newest delivery 
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
 
 from gateway.store.tables import delivery, free_sequence, plan, sequence
 from gateway.store.upsert import insert_absent
+
+Move = Callable[[Connection, str, datetime], bool]
+"""(transaction, delivery id, now) → whether the delivery was in a state for it."""
 
 PENDING = ("planned", "queued", "waiting")
 OPEN = (*PENDING, "sent")
@@ -103,9 +106,9 @@ def lane_in_flight(tx: Connection, row: DeliveryRow) -> bool:
     return tx.execute(select(delivery.c.id).where(*condition).limit(1)).first() is not None
 
 
-def delivered_view(tx: Connection, row: DeliveryRow) -> int | None:
-    """Return the view version that this lane acknowledged last."""
-    condition = (*_lane(row.plan, row.recipient, row.lane), delivery.c.state == "acknowledged")
+def last_view(tx: Connection, row: DeliveryRow, states: tuple[str, ...] = ("acknowledged",)) -> int | None:
+    """Return the view version that this lane has last, by deliveries in one of `states`."""
+    condition = (*_lane(row.plan, row.recipient, row.lane), delivery.c.state.in_(states))
     version: int | None = tx.execute(select(func.max(delivery.c.view_version)).where(*condition)).scalar_one()
     return version
 
@@ -208,20 +211,21 @@ def list_deliveries(
     plan_id: str | None,
     recipient: str | None,
     state: str | None,
-    sources: frozenset[str] | None,
-    sent_only: bool,
+    viewer: str | None,
     after: str,
     limit: int,
 ) -> tuple[DeliveryRow, ...]:
-    """Return deliveries in the order of their ids, `after` left out; `sources` limits them to plans of these organisations."""
+    """Return deliveries in the order of their ids, `after` left out.
+
+    `viewer` limits them to what an organisation may know of: those of its plans, and as a recipient those with a sequence number.
+    """
     query = select(delivery).where(delivery.c.id > after).order_by(delivery.c.id).limit(limit)
     for column, wanted in ((delivery.c.plan, plan_id), (delivery.c.recipient, recipient), (delivery.c.state, state)):
         if wanted is not None:
             query = query.where(column == wanted)
-    if sources is not None:
-        query = query.where(delivery.c.plan.in_(select(plan.c.id).where(plan.c.source.in_(sources))))
-    if sent_only:
-        query = query.where(delivery.c.sequence.is_not(None))
+    if viewer is not None:
+        of_its_plans = delivery.c.plan.in_(select(plan.c.id).where(plan.c.source == viewer))
+        query = query.where(or_(of_its_plans, and_(delivery.c.recipient == viewer, delivery.c.sequence.is_not(None))))
     return tuple(_row(row) for row in tx.execute(query))
 
 

@@ -1,5 +1,6 @@
 """Plans, their versions and whom they are about. A row's `body` is sealed; this file never sees a plan."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -111,6 +112,13 @@ def plans_of_resident(tx: Connection, resident: str) -> tuple[PlanRow, ...]:
         .order_by(plan.c.id)
     )
     return tuple(PlanRow(id=row.id, source=row.source, version=row.version) for row in rows)
+
+
+def plans_from(tx: Connection, plan_ids: Iterable[str], source: str) -> frozenset[str]:
+    """Return those of these plans that an organisation is the source of."""
+    return frozenset(
+        tx.execute(select(plan.c.id).where(plan.c.id.in_(list(plan_ids)), plan.c.source == source)).scalars()
+    )
 
 
 def count_plans(tx: Connection) -> int:

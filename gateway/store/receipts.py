@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 
-from gateway.store.tables import receipt, receipt_part
+from gateway.store.tables import plan, receipt, receipt_part
 
 
 class PartLine(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -59,18 +59,21 @@ def drop_receipt(tx: Connection, receipt_id: str) -> None:
 
 
 def list_receipts(
-    tx: Connection, *, plan: str | None, recipient: str | None, sources: frozenset[str] | None, after: str, limit: int
+    tx: Connection, *, plan_id: str | None, recipient: str | None, viewer: str | None, after: str, limit: int
 ) -> tuple[ReceiptRow, ...]:
-    """Return receipts in the order of their ids, `after` left out; `sources` limits them to plans of these organisations."""
+    """Return receipts in the order of their ids, `after` left out.
+
+    `viewer` limits them to what an organisation may know of: those of its plans, and what it received or read itself; of a refusal
+    the refused would learn that there is something.
+    """
     query = select(receipt).where(receipt.c.id > after).order_by(receipt.c.id).limit(limit)
-    if plan is not None:
-        query = query.where(receipt.c.plan == plan)
+    if plan_id is not None:
+        query = query.where(receipt.c.plan == plan_id)
     if recipient is not None:
         query = query.where(receipt.c.recipient == recipient)
-    if sources is not None:
-        from gateway.store.tables import plan as plans  # noqa: PLC0415 - the parameter has the table's name
-
-        query = query.where(receipt.c.plan.in_(select(plans.c.id).where(plans.c.source.in_(sources))))
+    if viewer is not None:
+        of_its_plans = receipt.c.plan.in_(select(plan.c.id).where(plan.c.source == viewer))
+        query = query.where(or_(of_its_plans, and_(receipt.c.recipient == viewer, receipt.c.refused.is_(False))))
     rows = tx.execute(query).all()
     parts = _parts(tx, [row.id for row in rows])
     return tuple(ReceiptRow(**row._mapping, parts=parts.get(row.id, ())) for row in rows)  # noqa: SLF001

@@ -1,0 +1,41 @@
+# Two commands for everybody: `make run` and `make test`. Both set themselves up.
+PYTHON ?= python3
+PORT ?= 8080
+DATA_DIR ?= var/demo
+DATABASE ?=
+BROKER ?=
+BIN := .venv/bin
+
+.PHONY: run test check mutants services clean
+
+run: .venv/installed
+	@$(BIN)/planbrug demo --port $(PORT) --data-dir $(DATA_DIR) --database "$(DATABASE)" --broker "$(BROKER)"
+
+test: .venv/tested services check
+	@$(BIN)/pytest -q
+
+check: .venv/tested
+	@$(BIN)/ruff format --check -q .
+	@$(BIN)/ruff check -q .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+mutants: .venv/tested services
+	@$(BIN)/python tests/mutants.py
+
+services:
+	@bash deploy/install-test-services.sh
+
+.venv/installed: pyproject.toml
+	@echo "setting up .venv (once, about a minute)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Planbrug needs Python 3.11 or newer; name one: make PYTHON=python3.12")'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install -q --disable-pip-version-check -e .
+	@touch $@
+
+.venv/tested: .venv/installed
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+clean:
+	@rm -rf .venv var build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,120 @@
+"""One request as a handler sees it: the gateway, the caller, and parameters that were checked."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from aiohttp import web
+from msgspec import Struct
+
+from gateway.callers import Caller
+from gateway.errors import Refusal, refusal
+from gateway.wiring import Gateway
+from mappings.errors import Finding
+
+Wanted = TypeVar("Wanted")
+
+PAGE_LIMIT = 200
+PAGE_DEFAULT = 50
+VERSION_HEADER = {"API-Version": "1.0.0"}
+
+
+class Call(Struct, frozen=True, kw_only=True):
+    """A request with everything that was worked out before its handler runs."""
+
+    gateway: Gateway
+    http: web.Request
+    caller: Caller | None = None
+
+    @property
+    def by(self) -> Caller:
+        """The caller of a route that is not anonymous."""
+        if self.caller is None:
+            raise Refusal("unauthenticated")
+        return self.caller
+
+    def path(self, name: str) -> str:
+        """Return a path parameter."""
+        return self.http.match_info[name]
+
+    def query(self, *allowed: str) -> Mapping[str, str]:
+        """Return the query parameters. Raises Refusal on one that this route does not know, or that comes twice."""
+        names = list(self.http.query.keys())
+        for name in names:
+            if name not in allowed or names.count(name) > 1:
+                raise refusal(
+                    "parameter", f"/{name}", "this route takes, each once: " + (", ".join(allowed) or "nothing")
+                )
+        return dict(self.http.query)
+
+    async def body(self, wanted: type[Wanted]) -> Wanted:
+        """Return the JSON body as `wanted`. Raises Refusal that names the place, never the value."""
+        if self.http.content_type not in {"application/json", ""}:
+            raise refusal("media-type", "", "send application/json")
+        return decoded(await self.http.read(), wanted)
+
+
+_PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
+_STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
+_KINDS = (
+    ("Object missing required field", "missing", "add the field {field}"),
+    ("Object contains unknown field", "unknown", "leave out what the API does not describe here"),
+    ("Invalid enum value", "value", "use one of the values that the API describes"),
+    ("Expected", "type", "use the type that the API describes"),
+)
+
+
+def decoded(body: bytes, wanted: type[Wanted]) -> Wanted:
+    """Decode JSON into `wanted`. Raises Refusal: json when it is none, document when it is another shape."""
+    try:
+        return msgspec.json.decode(body, type=wanted)
+    except msgspec.ValidationError as error:
+        raise Refusal("document", [_finding(str(error))]) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refusal("json") from error
+
+
+def _finding(message: str) -> Finding:
+    """Say what msgspec found without the values that its message may hold."""
+    found = _PATH.search(message)
+    steps = _STEP.findall(found.group("path")) if found else []
+    pointer = "".join(f"/{name or position}" for name, position in steps)
+    for beginning, code, remedy in _KINDS:
+        if message.startswith(beginning):
+            field = re.search(r"`(\w+)`", message)
+            known = field.group(1) if field and code == "missing" else ""
+            return Finding(pointer=pointer, code=code, remedy=remedy.format(field=known))
+    return Finding(pointer=pointer, code="value", remedy="use a value that the API describes")
+
+
+def page_of(query: Mapping[str, str]) -> tuple[str, int]:
+    """Return (cursor, limit). Raises Refusal."""
+    text = query.get("limit", str(PAGE_DEFAULT))
+    if not re.fullmatch(r"[1-9]\d{0,5}", text):
+        raise refusal("parameter", "/limit", f"give a number from 1 to {PAGE_LIMIT}")
+    return query.get("cursor", ""), min(int(text), PAGE_LIMIT)
+
+
+def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Return a JSON answer."""
+    body = msgspec.json.encode(value)
+    return web.Response(
+        body=body, status=status, content_type="application/json", headers={**VERSION_HEADER, **(headers or {})}
+    )
+
+
+def etag(version: int) -> str:
+    """Return a weak ETag for a version."""
+    return f'W/"{version}"'
+
+
+def if_match(http: web.Request) -> int:
+    """Return the version that If-Match names. Raises Refusal: precondition when it is absent, stale when it names none of ours."""
+    text = http.headers.get("If-Match")
+    if text is None:
+        raise Refusal("precondition")
+    found = re.fullmatch(r'\s*(?:W/)?"(\d{1,9})"\s*', text)
+    if not found:
+        raise Refusal("stale")
+    return int(found.group(1))

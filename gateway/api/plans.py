@@ -1,0 +1,97 @@
+"""`/v1/plans`: plans in, and plans as the caller may see them."""
+
+from collections.abc import Iterable
+
+from aiohttp import web
+
+from gateway.api.call import VERSION_HEADER, Call, answer, etag
+from gateway.errors import refusal
+from gateway.intake import Received
+from gateway.render import FHIR, FHIR_JSON, UnknownFormatError, media_type
+from gateway.shelf import Shelf
+from mappings.format import Format
+
+_OWN_TYPE = media_type("*").partition("*")
+
+MAX_KEY_LENGTH = 255
+
+
+async def receive_plan(call: Call) -> web.Response:
+    """POST /v1/plans: take a plan document in."""
+    form = _format_in(call)
+    key = call.http.headers.get("Idempotency-Key")
+    if key is not None and not 0 < len(key) <= MAX_KEY_LENGTH:
+        raise refusal("parameter", "/Idempotency-Key", f"a key has 1 to {MAX_KEY_LENGTH} characters")
+    received = await call.gateway.intake.receive(await call.http.read(), form, call.by, key)
+    return answer(
+        _told(received),
+        status=201 if received.outcome == "created" else 200,
+        headers={"Location": f"{call.gateway.public_url}/v1/plans/{received.plan_id}"},
+    )
+
+
+async def read_plan(call: Call) -> web.Response:
+    """GET /v1/plans/{id}: what the caller may see, as FHIR or in a plan format."""
+    name = call.query("format").get("format", FHIR)
+    try:
+        page = await call.gateway.reading.read(call.path("id"), call.by, name)
+    except UnknownFormatError as error:
+        raise refusal("not-acceptable", "/format", _offered(call.gateway.shelf, extra=(FHIR,))) from error
+    headers = {**VERSION_HEADER, "ETag": etag(page.version)}
+    if call.http.headers.get("If-None-Match") == etag(page.version):
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=page.body, headers={**headers, "Content-Type": page.content_type})
+
+
+def _format_in(call: Call) -> Format:
+    """Return the format of the body, by ?format= or by the media type; both must agree that it is JSON."""
+    shelf, media = call.gateway.shelf, call.http.content_type
+    asked = call.query("format").get("format")
+    own = media.startswith(_OWN_TYPE[0]) and media.endswith(_OWN_TYPE[2])
+    if not own and media not in {"application/json", "application/octet-stream"}:
+        raise refusal("media-type", "", f"send application/json with ?format=NAME, or {media_type('NAME')}")
+    if media == "application/octet-stream" and "Content-Type" in call.http.headers:
+        raise refusal("media-type", "", f"send application/json with ?format=NAME, or {media_type('NAME')}")
+    name = asked or (media.removeprefix(_OWN_TYPE[0]).removesuffix(_OWN_TYPE[2]) if own else None)
+    form = shelf.get(name) if name else None
+    if form is None:
+        raise refusal("format", "/format", _offered(shelf))
+    return form
+
+
+def _offered(shelf: Shelf, extra: Iterable[str] = ()) -> str:
+    return "the formats are " + ", ".join((*extra, *shelf.names()))
+
+
+def _told(received: Received) -> dict[str, object]:
+    pointers = received.pointers
+    return {
+        "planId": received.plan_id,
+        "version": received.version,
+        "outcome": received.outcome,
+        "residents": [{"id": resident, "reference": name} for resident, name in received.residents.items()],
+        "deliveries": received.deliveries,
+        "quality": [
+            {
+                "code": finding.code,
+                "severity": finding.severity,
+                "pointer": pointers.get(finding.part or "", ""),
+                "nl": finding.nl,
+                "en": finding.en,
+            }
+            for finding in received.quality
+        ],
+        "loss": [{"pointer": loss.pointer, "reason": loss.reason} for loss in received.loss],
+    }
+
+
+async def list_formats(call: Call) -> web.Response:
+    """GET /v1/formats: what can be sent and read here."""
+    call.query()
+    found = [call.gateway.shelf.get(name) for name in call.gateway.shelf.names()]
+    items = [
+        {"name": form.name, "version": form.version, "title": form.title, "mediaType": media_type(form.name)}
+        for form in found
+        if form
+    ]
+    return answer({"items": [{"name": FHIR, "version": "4.0.1", "title": "FHIR R4", "mediaType": FHIR_JSON}, *items]})

@@ -1,0 +1,183 @@
+"""The HTTP application: the one table of routes, and the one way in which a request is judged, answered and logged."""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from aiohttp import web
+from msgspec import Struct
+
+from gateway.api import deliveries, organisations, plans, public, residents
+from gateway.api.call import VERSION_HEADER, Call
+from gateway.errors import ERRORS, Refusal, refusal
+from gateway.store.deliveries import count_by_state
+from gateway.store.engine import StoreError
+from gateway.wiring import Gateway
+from mappings.errors import Finding
+
+Handler = Callable[[Call], Awaitable[web.Response]]
+
+
+class Route(Struct, frozen=True):
+    """One thing that can be asked; `scope` is None where anybody may."""
+
+    method: str
+    path: str
+    scope: str | None
+    handler: Handler
+
+
+ROUTES: tuple[Route, ...] = (
+    Route("POST", "/oauth/token", None, public.give_token),
+    Route("GET", "/.well-known/jwks.json", None, public.show_keys),
+    Route("GET", "/fhir/.well-known/smart-configuration", None, public.show_smart_configuration),
+    Route("GET", "/health/live", None, public.is_live),
+    Route("GET", "/health/ready", None, public.is_ready),
+    Route("GET", "/v1/formats", "plans:read", plans.list_formats),
+    Route("POST", "/v1/plans", "plans:write", plans.receive_plan),
+    Route("GET", "/v1/plans/{id}", "plans:read", plans.read_plan),
+    Route("POST", "/v1/resident-queries", "choices:read", residents.find_resident),
+    Route("GET", "/v1/residents/{id}/choices", "choices:read", residents.get_choices),
+    Route("PUT", "/v1/residents/{id}/choices", "choices:write", residents.put_choices),
+    Route("POST", "/v1/residents/{id}/choices", "choices:write", residents.add_choice),
+    Route("DELETE", "/v1/residents/{id}/choices/{choiceId}", "choices:write", residents.withdraw_choice),
+    Route("GET", "/v1/residents/{id}/views/{organisationId}", "choices:read", residents.show_view),
+    Route("GET", "/v1/deliveries", "deliveries:read", deliveries.list_deliveries),
+    Route("GET", "/v1/deliveries/{id}", "deliveries:read", deliveries.show_delivery),
+    Route("POST", "/v1/deliveries/{id}/retries", "deliveries:write", deliveries.retry_delivery),
+    Route("POST", "/v1/deliveries/{id}/stops", "deliveries:write", deliveries.stop_delivery),
+    Route("GET", "/v1/receipts", "receipts:read", deliveries.list_receipts),
+    Route("PUT", "/v1/organisations/{id}", "organisations:write", organisations.put_organisation),
+)
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def build_app(gateway: Gateway) -> web.Application:
+    """Return the application that serves a gateway."""
+    app = web.Application(client_max_size=gateway.settings.max_body_bytes, middlewares=[_judge(gateway)])
+    for route in ROUTES:
+        app.router.add_route(route.method, route.path, _bound(gateway, route))
+    return app
+
+
+def build_metrics_app(gateway: Gateway) -> web.Application:
+    """Return the application that Prometheus reads, on an address of its own."""
+
+    async def show(_request: web.Request) -> web.Response:
+        counted = await gateway.store.read(count_by_state)
+        page = gateway.metrics.page(counted, broker_ready=gateway.broker.ready)
+        return web.Response(body=page, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+    app = web.Application()
+    app.router.add_get("/metrics", show)
+    return app
+
+
+def _bound(gateway: Gateway, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if route.scope is None:
+            return await route.handler(Call(gateway=gateway, http=request))
+        caller = await gateway.gatekeeper.caller(request.headers.get("Authorization", ""))
+        request["client"] = caller.client.client_id
+        caller.require(route.scope)
+        return await route.handler(Call(gateway=gateway, http=request, caller=caller))
+
+    return handle
+
+
+def _judge(gateway: Gateway) -> "web.Middleware":  # type: ignore[name-defined]
+    """Return the middleware that turns every error into its row of the table, and writes one line per request."""
+
+    @web.middleware
+    async def judge(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        started = gateway.clock.ticks()
+        request_id = gateway.clock.new_id()
+        response, code = await _answered(gateway, request, handler, request_id)
+        response.headers.update({name: value for name, value in _HEADERS.items() if name not in response.headers})
+        response.headers["X-Request-Id"] = request_id
+        route = getattr(request.match_info.route.resource, "canonical", "none")
+        seconds = gateway.clock.ticks() - started
+        gateway.metrics.request(request.method, route, response.status, seconds)
+        gateway.log(
+            "request_answered",
+            request_id=request_id,
+            method=request.method,
+            route=route,
+            status=response.status,
+            client=request.get("client"),
+            code=code,
+            seconds=round(seconds, 6),
+        )
+        return response
+
+    return judge
+
+
+async def _answered(
+    gateway: Gateway,
+    request: web.Request,
+    handle: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    request_id: str,
+) -> tuple[web.StreamResponse, str]:
+    try:
+        return await handle(request), "ok"
+    except Refusal as error:
+        return _told(request, error, request_id), error.code
+    except web.HTTPRequestEntityTooLarge:
+        limit = f"at most {gateway.settings.max_body_bytes} bytes"
+        return _told(request, refusal("too-large", "", limit), request_id), "too-large"
+    except web.HTTPException as error:
+        code = {404: "not-found", 405: "method"}.get(error.status, "parameter")
+        allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+        return _told(request, Refusal(code, headers=allow), request_id), code
+    except StoreError:
+        return _told(request, Refusal("unavailable", headers={"Retry-After": "5"}), request_id), "unavailable"
+    except Exception as error:  # noqa: BLE001 - the top of a request: say which kind, never what it held
+        route = getattr(request.match_info.route.resource, "canonical", "none")
+        gateway.log("request_failed", request_id=request_id, route=route, error=type(error).__name__)
+        return _told(request, Refusal("internal"), request_id), "internal"
+
+
+def _told(request: web.Request, error: Refusal, request_id: str) -> web.Response:
+    """Tell an error in the manner of its face: OperationOutcome under /fhir, problem details (RFC 9457) elsewhere."""
+    if request.path.startswith("/fhir"):
+        return _as_outcome(error)
+    row = ERRORS[error.code]
+    problem = {
+        "type": f"https://planbrug.nl/problems/{error.code}",
+        "title": row.title,
+        "status": row.status,
+        "detail": row.remedy,
+        "instance": f"urn:uuid:{request_id}",
+        "code": error.code,
+        "errors": [
+            {"pointer": finding.pointer, "code": finding.code, "remedy": finding.remedy} for finding in error.findings
+        ],
+    }
+    headers = {"Content-Type": "application/problem+json", **VERSION_HEADER, **error.headers}
+    return web.Response(body=msgspec.json.encode(problem), status=row.status, headers=headers)
+
+
+def _as_outcome(error: Refusal) -> web.Response:
+    """Return an OperationOutcome (https://hl7.org/fhir/R4/operationoutcome.html)."""
+    row = ERRORS[error.code]
+    findings = error.findings or (Finding(pointer="", code=error.code, remedy=row.remedy),)
+    issues = [
+        {
+            "severity": "error",
+            "code": row.issue,
+            "details": {"text": f"{row.title}: {finding.remedy}"},
+            **({"expression": [finding.pointer]} if finding.pointer else {}),
+        }
+        for finding in findings
+    ]
+    headers = {"Content-Type": "application/fhir+json", **error.headers}
+    body = msgspec.json.encode({"resourceType": "OperationOutcome", "issue": issues})
+    return web.Response(body=body, status=row.status, headers=headers)

@@ -1,0 +1,109 @@
+"""Reading a plan here: the same look as a delivery, with a receipt of what was read, and of what was refused."""
+
+from functools import partial
+from typing import Literal
+
+from msgspec import Struct
+
+from gateway.callers import Caller
+from gateway.clock import Clock
+from gateway.directory import Entry
+from gateway.errors import Refusal
+from gateway.render import Renderer
+from gateway.seal import sha256_hex
+from gateway.sight import Look, Reader, Sight
+from gateway.store import plans as plan_rows
+from gateway.store import receipts, views
+from gateway.store.engine import Store, Transaction
+from gateway.store.receipts import ReceiptRow
+
+LOOKS = 8
+
+Exit = Literal["read"]
+
+
+class Page(Struct, frozen=True, kw_only=True):
+    """A view as bytes, with the version that its reader knows."""
+
+    body: bytes
+    content_type: str
+    version: int
+    look: Look
+
+
+class Reading:
+    """Reads plans for callers, and shows what another would get."""
+
+    def __init__(self, *, store: Store, sight: Sight, renderer: Renderer, clock: Clock) -> None:
+        self._store = store
+        self._sight = sight
+        self._renderer = renderer
+        self._clock = clock
+
+    async def read(self, plan_id: str, caller: Caller, form: str) -> Page:
+        """Return what the caller may see of a plan. Raises Refusal: not-found when that is nothing, whatever the reason."""
+        recipient = caller.entry.recipient(role=caller.client.role, person=caller.client.person)
+        reader = Reader(recipient=recipient, purpose=caller.client.purpose)
+        for _ in range(LOOKS):
+            loaded = await self._sight.load(plan_id)
+            if loaded is None:
+                raise Refusal("not-found")
+            look = await self._sight.look(loaded, reader)
+            page = await self._store.write(partial(self._disclosed, look=look, caller=caller, form=form))
+            if page == "refused":
+                raise Refusal("not-found")
+            if page is not None:
+                return page
+        raise Refusal("busy")
+
+    async def preview(self, plan_id: str, reader: Reader, form: str) -> tuple[Look, Page | None]:
+        """Return what `reader` would get now, without counting it as disclosed; no page when that is nothing."""
+        loaded = await self._sight.load(plan_id)
+        if loaded is None:
+            raise Refusal("not-found")
+        look = await self._sight.look(loaded, reader)
+        if look.plan is None:
+            return look, None
+        return look, await self._store.write(partial(self._page, look=look, form=form))
+
+    def _disclosed(self, tx: Transaction, look: Look, caller: Caller, form: str) -> Page | Literal["refused"] | None:
+        """In one transaction: check the look, count the view, write the receipt. None: something changed, look again."""
+        row = plan_rows.plan_by_id(tx, look.loaded.plan.id)
+        if row is None or row.version != look.loaded.plan.version or not self._sight.still_holds(tx, look):
+            return None
+        if look.plan is None:
+            views.end(tx, row.id, look.reader.key)
+            receipts.add_receipt(tx, self._receipt(look, caller, None))
+            return "refused"
+        page = self._page(tx, look, form)
+        _, state = self._sight.stamped(tx, look)
+        views.disclose(tx, row.id, look.reader.key, look.fingerprint, state)
+        receipts.add_receipt(tx, self._receipt(look, caller, page))
+        return page
+
+    def _page(self, tx: Transaction, look: Look, form: str) -> Page:
+        view, state = self._sight.stamped(tx, look)
+        body, content_type = self._renderer.render(view, form)
+        return Page(body=body, content_type=content_type, version=state.version, look=look)
+
+    def _receipt(self, look: Look, caller: Caller, page: Page | None) -> ReceiptRow:
+        return ReceiptRow(
+            id=self._clock.new_id(),
+            exit="read",
+            recipient=caller.organisation,
+            client=caller.client.client_id,
+            plan=look.loaded.plan.id,
+            plan_version=look.loaded.plan.version,
+            view_version=page.version if page else None,
+            sha256=sha256_hex(page.body) if page else None,
+            refused=page is None,
+            code="read" if page else look.reason,
+            at=self._clock.now(),
+            parts=look.lines(),
+        )
+
+
+def reader_of(entry: Entry, purpose: str | None, role: str | None, person: str | None) -> Reader:
+    """Return somebody of an organisation as a reader; without a purpose the one that its deliveries have."""
+    fallback = entry.clients[0].purpose if entry.clients else "support"
+    return Reader(recipient=entry.recipient(role=role, person=person), purpose=purpose or fallback)  # type: ignore[arg-type]

@@ -1,0 +1,113 @@
+"""CarePlan: the header of a plan and the order of its parts (https://hl7.org/fhir/R4/careplan.html).
+
+nl-core has CarePlans for nursing and for help only, so the profile is our own, on base R4.
+"""
+
+from typing import Any, get_args
+
+from mappings.codes import BASE, Kind, PlanStatus
+from mappings.elements import (
+    RESOURCE_TYPE,
+    Resource,
+    actor_reference,
+    concept,
+    definition,
+    filled,
+    period,
+    reference,
+    subject_reference,
+)
+from mappings.node import Node
+from mappings.plan import Actor, SupportPlan
+
+PROFILE = definition("planbrug-careplan")
+TITLE = "Ondersteuningsplan"
+PLAN_NUMBER_SYSTEM = f"{BASE}/NamingSystem/plan-number"
+UNKNOWN_INSTRUMENT = "fhir"
+"""The instrument of a CarePlan that names none."""
+
+_STATUS: dict[PlanStatus, str] = {
+    "concept": "draft",
+    "agreed": "active",
+    "decided": "active",
+    "ended": "completed",
+    "revoked": "revoked",
+}
+_PHASE: dict[str, PlanStatus] = {"draft": "concept", "active": "agreed", "completed": "ended", "revoked": "revoked"}
+"""What a status means without our phase beside it; an active plan is at least agreed."""
+
+_PHASES: tuple[PlanStatus, ...] = get_args(PlanStatus)
+_INTENTS = ("proposal", "plan", "order", "option")
+_PEOPLE = frozenset({"Patient", "RelatedPerson", "PractitionerRole"})
+
+
+def plan_to_careplan(plan: SupportPlan, stamp: Resource) -> Resource:
+    """Render the header; the parts only as references, in the order of the plan."""
+    number = {"system": PLAN_NUMBER_SYSTEM, "value": plan.number}
+    has_team = any(part.kind == "team" for part in plan.parts)
+    return filled(
+        {
+            "resourceType": "CarePlan",
+            "id": plan.id,
+            "meta": {**stamp, "profile": [PROFILE]},
+            "identifier": [number] if plan.number else None,
+            "status": _STATUS[plan.status],
+            "intent": "plan",
+            "category": [concept("plan-phase", plan.status), concept("instrument", plan.instrument)],
+            "title": TITLE,
+            "subject": subject_reference(plan.residents),
+            "period": period(plan.starts_on, plan.ends_on),
+            "author": actor_reference(Actor(type="organisation", ref=plan.source)) if plan.source else None,
+            "careTeam": [reference("CareTeam", plan.id)] if has_team else None,
+            **_listing(plan),
+        }
+    )
+
+
+def _listing(plan: SupportPlan) -> dict[str, list[Resource]]:
+    listed: dict[str, list[Resource]] = {"supportingInfo": [], "goal": [], "activity": []}
+    for part in plan.parts:
+        resource_type = RESOURCE_TYPE[part.kind]
+        if resource_type in _PEOPLE:
+            continue
+        found = reference(resource_type, part.id)
+        element = _element(part.kind)
+        listed[element].append({"reference": found} if element == "activity" else found)
+    return listed
+
+
+def _element(kind: Kind) -> str:
+    if kind == "goal":
+        return "goal"
+    return "activity" if kind in {"action", "evaluation", "provision"} else "supportingInfo"
+
+
+def careplan_to_header(node: Node) -> dict[str, Any]:
+    """Read the fields of a SupportPlan that are no parts. Raises MappingError."""
+    node.needed("intent").code(_INTENTS)
+    version = node.text("meta", "versionId") or ""
+    author = node.actor("author")
+    return {
+        "id": node.value["id"],
+        "status": _status(node),
+        "residents": node.index.residents,
+        "instrument": node.coded("instrument", None, "category") or UNKNOWN_INSTRUMENT,
+        "version": int(version) if version.isdecimal() else 0,
+        "changed_at": node.moment("meta", "lastUpdated"),
+        "source": author.ref if author and author.type == "organisation" else None,
+        "number": _number(node),
+        "starts_on": node.day("period", "start"),
+        "ends_on": node.day("period", "end"),
+    }
+
+
+def _status(node: Node) -> PlanStatus:
+    """Return our phase when it fits the status; another server may have changed the status only."""
+    status = node.needed("status").code(_PHASE)
+    phase: PlanStatus | None = node.coded("plan-phase", _PHASES, "category")
+    return phase if phase and _STATUS[phase] == status else _PHASE[status]
+
+
+def _number(node: Node) -> str | None:
+    numbers = {each.text("system"): each.text("value") for each in node.each("identifier")}
+    return numbers.get(PLAN_NUMBER_SYSTEM) or next(iter(numbers.values()), None)
