@@ -27,7 +27,8 @@ recipient itself carries out, and who it is for."""
 class CatalogueEntry(Record, frozen=True):
     """One ground in law.
 
-    `law`: the law of the provisions that it serves; it reaches parts under that law or none. `objectable`: an objection (AVG 21) suspends it.
+    `law`: the law of the provisions that it serves; it reaches parts under that law or none.
+    `objectable`: an objection (AVG 21) suspends it.
     `restricted`: reaches restricted parts too. `secrecy_lifted_by`: what lifts professional secrecy on parts recorded under it;
     without it such parts stay out.
     """

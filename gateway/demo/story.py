@@ -138,7 +138,7 @@ class Story:
     def _invite(self, gateway: Gateway, sent: dict[str, Any]) -> None:
         resident = next(row["id"] for row in sent["residents"] if row["reference"] == "marloes")
         folder = "" if self._data_dir == Path("var/demo") else f" --data-dir {self._data_dir}"
-        say(
+        self._say(
             f"\n[bold]Serving[/] {gateway.public_url}   (stop with Ctrl-C; log in {self._data_dir}/logs/planbrug.jsonl)"
         )
         self._say("[bold]Try next[/], in another terminal:")
