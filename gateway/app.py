@@ -49,6 +49,8 @@ ROUTES: tuple[Route, ...] = (
     Route("PUT", "/v1/organisations/{id}", "organisations:write", organisations.put_organisation),
 )
 
+_CLIENT = web.RequestKey("client", str)
+
 _HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -83,7 +85,7 @@ def _bound(gateway: Gateway, route: Route) -> Callable[[web.Request], Awaitable[
         if route.scope is None:
             return await route.handler(Call(gateway=gateway, http=request))
         caller = await gateway.gatekeeper.caller(request.headers.get("Authorization", ""))
-        request["client"] = caller.client.client_id
+        request[_CLIENT] = caller.client.client_id
         caller.require(route.scope)
         return await route.handler(Call(gateway=gateway, http=request, caller=caller))
 
@@ -111,7 +113,7 @@ def _judge(gateway: Gateway) -> "web.Middleware":  # type: ignore[name-defined]
             method=request.method,
             route=route,
             status=response.status,
-            client=request.get("client"),
+            client=request.get(_CLIENT),
             code=code,
             seconds=round(seconds, 6),
         )
