@@ -14,7 +14,8 @@ from consent.choice import Choice
 from consent.index import ChoiceIndex, Match, Parts, Recipient, guarded, matches, most_specific
 from consent.voices import age_on, amsterdam_day, voices_needed
 from mappings.codes import Law, OrganisationKind, PlanStatus, Purpose
-from mappings.plan import AnyPart, Identity, Provision, Record, SupportPlan, carriers_of
+from mappings.plan import AnyPart, Identity, Provision, Record, SupportPlan
+from mappings.references import carriers_of
 
 ReasonCode = Literal[
     "own-data",

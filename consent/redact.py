@@ -18,8 +18,8 @@ from mappings.plan import (
     Relative,
     Safety,
     SupportPlan,
-    organisations_of,
 )
+from mappings.references import organisations_of
 
 Pseudonym = Callable[[str], str]
 """resident id → the identifier made for one recipient; the same each time, different per recipient."""

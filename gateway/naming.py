@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from gateway.directory import Entry, Snapshot
 from mappings.format import Draft
-from mappings.plan import Organisation, RecordedBy, SupportPlan, contact_id, identity_id, renamed
+from mappings.plan import Organisation, RecordedBy, SupportPlan, contact_id, identity_id
+from mappings.references import renamed
 
 PartId = Callable[[str], str]
 """draft id → stable id"""

@@ -10,7 +10,8 @@ from consent.index import ChoiceIndex
 from gateway.clock import Clock
 from gateway.directory import Lane, Snapshot
 from gateway.store.deliveries import DeliveryRow
-from mappings.plan import Provision, SupportPlan, carriers_of, organisations_of
+from mappings.plan import Provision, SupportPlan
+from mappings.references import carriers_of, organisations_of
 
 
 def lanes_of(plan: SupportPlan, snapshot: Snapshot, choices: Mapping[str, ChoiceIndex]) -> tuple[Lane, ...]:

@@ -5,101 +5,23 @@ comes of an item only when a field of its own is there, and writing merges the i
 rule of its kind whose constants it agrees with.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from hashlib import blake2b
+from collections.abc import Iterable
 from typing import Any, get_args
 
 import msgspec
 
 from mappings.declaration import FieldSpec, ListSpec, MappingSpec, RuleSpec
-from mappings.document import unescape
 from mappings.draft import Draft
 from mappings.errors import Finding, FormatError
-from mappings.fields import WrongValueError, key_writer, read_key
-from mappings.plan import AnyPart, Organisation, Part, SupportPlan, broken_references, contact_id, identity_id
-from mappings.reading import Known, Reading, below, grow, put
+from mappings.plan import AnyPart, Organisation, Part, SupportPlan
+from mappings.reading import Known, Reading, below, grow
+from mappings.references import broken_references
 from mappings.shape import Shape
+from mappings.source import OF_RESIDENT, Item, Rule, Source
 from mappings.steps import Buckets
+from mappings.writing import Writing
 
 _CLASSES: dict[str, type[Part]] = {str(cls.__struct_config__.tag): cls for cls in get_args(AnyPart)}
-_OF_RESIDENT: dict[str, Callable[[str], str]] = {"identity": identity_id, "contact": contact_id}
-_CONTENT = msgspec.json.Encoder(order="deterministic")
-_HASH_BYTES = 6
-_ONLY_KEY = "1"
-
-Item = tuple[dict[str, Any], str]
-"""Path → value of one item, and the pointer of the item."""
-
-
-class Source:
-    """Where the items of one scope stand, and how they are identified."""
-
-    def __init__(self, spec: ListSpec, scope: str, shape: Shape, numeric: frozenset[str]) -> None:
-        """Keep what reading and writing ask all the time."""
-        self.path, self.single, self.key, self.scope, self.shape = spec.path, spec.single, spec.key, scope, shape
-        self.key_names = tuple(unescape(token) for token in (spec.key or "").split("/"))
-        self.key_of = key_writer(scope, numeric=scope in numeric)
-        self.own: frozenset[str] | None = None
-        self.prefix = f"{self.path}/" if self.path else ""
-
-    def paths(self) -> list[str]:
-        """Return the paths from the item, its key included."""
-        return [*self.shape.sources, *([self.key] if self.key is not None else [])]
-
-    def makes(self, flat: dict[str, Any]) -> bool:
-        """Whether an item has something for this scope."""
-        return self.own is None or not self.own.isdisjoint(flat)
-
-    def read_key(self, flat: dict[str, Any], reading: Reading, base: str) -> str | None:
-        """Return the key in the document, None when there is none or after noting what is wrong with it."""
-        if self.key is None:
-            return _ONLY_KEY if self.single else None
-        if (raw := flat.get(self.key)) is None:
-            return None
-        try:
-            return read_key(raw)
-        except WrongValueError as wrong:
-            reading.wrong(base, self.key, wrong)
-            return None
-
-
-class Rule(Source):
-    """Items that become parts of one kind."""
-
-    def __init__(self, spec: RuleSpec, shape: Shape, numeric: frozenset[str]) -> None:
-        """Set the scope by the kind."""
-        self.of_resident = _OF_RESIDENT.get(spec.part)
-        self.kind = spec.part
-        super().__init__(spec, "resident" if self.of_resident else spec.part, shape, numeric)
-
-    def read(self, item: Item, reading: Reading) -> Any:
-        """Return the part, or None after noting what is wrong."""
-        flat, base = item
-        buckets = self.shape.read(flat, reading, base)
-        key = self.read_key(flat, reading, base)
-        if key is None and (self.key is None or self.key not in flat) and buckets is not None and not self.of_resident:
-            key = self._generated(buckets, reading)
-        if key is None:
-            return None
-        owner = f"{self.scope}:{key}"
-        identifier = self.of_resident(owner) if self.of_resident else owner
-        reading.add(identifier, base, below(base, self.key or ""))
-        if buckets is None:
-            return None
-        if self.of_resident is None:
-            return self.shape.build(buckets, reading.residents, id=identifier)
-        reading.wanted.append((base, self.key or "", owner))
-        return self.shape.build(buckets, (owner,), id=identifier, resident=owner)
-
-    def _generated(self, buckets: Buckets, reading: Reading) -> str:
-        content = _CONTENT.encode(self.shape.content(buckets, reading.residents))
-        key = f"~{blake2b(content, digest_size=_HASH_BYTES).hexdigest()}"
-        count = reading.repeats[f"{self.scope}:{key}"] = reading.repeats.get(f"{self.scope}:{key}", 0) + 1
-        return key if count == 1 else f"{key}-{count}"
-
-    def identified(self, part: Any) -> str:
-        """Return the id that becomes the key: of the resident for what belongs to one."""
-        return str(part.resident if self.of_resident else part.id)
 
 
 class Lens:
@@ -173,7 +95,7 @@ class Lens:
 
     def write(self, plan: SupportPlan) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Return the document, and the ids of the parts that this format has no place for."""
-        writing = _Writing(self._lists, plan.residents)
+        writing = Writing(self._lists, plan.residents)
         self._header.write(plan, writing.document, plan.residents)
         for resident in plan.residents:
             writing.item(self._residents, resident)
@@ -216,49 +138,6 @@ class Lens:
             if others or rule.single:
                 taken = {path for other in others for path in other.paths()} | {rule.key}
                 rule.own = frozenset(rule.shape.sources) - taken
-
-
-class _Writing:
-    """One document under construction."""
-
-    def __init__(self, lists: Iterable[str], residents: tuple[str, ...]) -> None:
-        self.document: dict[str, Any] = {}
-        self._residents = residents
-        self._lists: dict[str, dict[str, dict[str, Any]]] = {path: {} for path in lists}
-        self._taken: dict[tuple[str, str], str] = {}
-
-    def item(self, source: Source, identifier: str) -> dict[str, Any] | None:
-        """Return the item with this id, made when it is new; None when the one place is taken."""
-        key = source.key_of(identifier)
-        if source.single:
-            if self._taken.setdefault((source.path, source.scope), identifier) != identifier:
-                return None
-            item = self.document
-            for token in source.path.split("/") if source.path else ():
-                item = item.setdefault(unescape(token), {})
-        else:
-            item = self._lists[source.path].setdefault(str(key or identifier), {})
-        if key is not None and source.key is not None:
-            put(item, source.key_names, key)
-        return item
-
-    def part(self, part: Any, rules: Mapping[str, list[Rule]]) -> bool:
-        """Write a part by the first rule of its kind that has a place for it."""
-        for rule in rules.get(part.kind, ()):
-            if rule.shape.fits(part):
-                item = self.item(rule, rule.identified(part))
-                if item is not None:
-                    rule.shape.write(part, item, self._residents)
-                    return True
-        return False
-
-    def finished(self) -> dict[str, Any]:
-        """Return the document with its lists."""
-        for path, items in self._lists.items():
-            if items:
-                names = tuple(unescape(token) for token in path.split("/"))
-                put(self.document, names, [item.get("", item) for item in items.values()])
-        return self.document
 
 
 _ID = frozenset({"id", "label"})
@@ -351,7 +230,7 @@ def _rule(spec: MappingSpec, rule: RuleSpec, number: int, numeric: frozenset[str
     except FormatError as error:
         raise FormatError(f"mapping.yaml, {place}: {error}") from None
     given = _ID
-    if rule.part in _OF_RESIDENT:
+    if rule.part in OF_RESIDENT:
         given |= {"resident"}
         rule = _on_resident(spec, rule, place)
     fields = (*rule.fields, *_label_fields(spec, rule))
@@ -367,7 +246,7 @@ def _on_resident(spec: MappingSpec, rule: RuleSpec, place: str) -> RuleSpec:
 def _label_fields(spec: MappingSpec, rule: RuleSpec) -> Iterable[FieldSpec]:
     if rule.label is False:
         return
-    mapped = {field.plan for field in rule.fields} | ({"label/subjects"} if rule.part in _OF_RESIDENT else set())
+    mapped = {field.plan for field in rule.fields} | ({"label/subjects"} if rule.part in OF_RESIDENT else set())
     prefix = f"{rule.label}/" if isinstance(rule.label, str) and rule.label else ""
     for field in spec.label:
         if field.plan in mapped:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 import mappings
 from mappings.errors import MappingError
 from mappings.format import Draft, Format, compile_format
-from mappings.plan import JSON_TO_PLAN, Label, Safety, SupportPlan, broken_references
+from mappings.plan import JSON_TO_PLAN, Label, Safety, SupportPlan
+from mappings.references import broken_references
 
 FOLDER = Path(next(iter(mappings.__path__))) / "formats" / "plan-van-aanpak"
 EXAMPLES = sorted(path.name for path in (FOLDER / "examples").iterdir())
