@@ -4,29 +4,26 @@ Nothing is half-stored: a document is refused whole, or kept whole with its deli
 """
 
 from collections.abc import Callable
-from datetime import datetime, time
+from datetime import datetime
 from functools import partial
 from typing import Literal
 
 from msgspec import Struct
-from msgspec.structs import replace
 
-from consent.voices import AMSTERDAM, amsterdam_day, days_of_change
+from consent.voices import amsterdam_day
 from gateway.callers import Caller
 from gateway.clock import Clock
-from gateway.directory import Directory, Lane, Snapshot
-from gateway.errors import Refusal, refusal
+from gateway.directory import Directory, Snapshot
+from gateway.errors import Refusal
 from gateway.logs import Log
-from gateway.naming import named
-from gateway.routing import lanes_of, planned
+from gateway.preparation import Preparation, Prepared
+from gateway.routing import planned
 from gateway.seal import MasterKey
-from gateway.sight import Sight
 from gateway.store import choices as choice_rows
 from gateway.store import deliveries as delivery_rows
 from gateway.store import plans as rows
 from gateway.store.engine import Store, Transaction
-from gateway.store.plans import KeyUse, PlanRow, VersionRow
-from gateway.vault import Vault
+from gateway.store.plans import KeyUse
 from mappings.errors import Finding, MappingError
 from mappings.format import Draft, Format, Loss
 from mappings.identifiers import BSN_TEST_RANGE
@@ -56,19 +53,6 @@ class _BegunAgainError(Exception):
     """Somebody else wrote first; nothing of this transaction is kept."""
 
 
-class _Prepared(Struct, frozen=True, kw_only=True):
-    """Everything that the transaction writes, worked out before it begins."""
-
-    plan: SupportPlan
-    ids: dict[str, str]
-    row: VersionRow | None
-    number_fingerprint: str | None
-    resident_fingerprints: dict[str, str]
-    lanes: tuple[Lane, ...]
-    choice_versions: dict[str, int]
-    wakeups: tuple[tuple[str, datetime], ...]
-
-
 class Intake:
     """Receives plans."""
 
@@ -76,8 +60,7 @@ class Intake:
         self,
         *,
         store: Store,
-        vault: Vault,
-        sight: Sight,
+        preparation: Preparation,
         directory: Directory,
         master: MasterKey,
         clock: Clock,
@@ -86,8 +69,7 @@ class Intake:
         nudge: Callable[[], None],
     ) -> None:
         self._store = store
-        self._vault = vault
-        self._sight = sight
+        self._preparation = preparation
         self._directory = directory
         self._master = master
         self._clock = clock
@@ -102,7 +84,7 @@ class Intake:
         draft = self._read(body, form)
         for _ in range(ATTEMPTS):
             snapshot = await self._directory.now()
-            prepared = await self._prepare(draft, body, form, caller, snapshot)
+            prepared = await self._preparation.prepare(draft, body, form, caller, snapshot)
             if used is not None:
                 return await self._repeated(draft, prepared, used, snapshot)
             use = self._use(body, prepared)
@@ -128,20 +110,20 @@ class Intake:
             raise Refusal("key-reused")
         return use
 
-    def _use(self, body: bytes, prepared: _Prepared) -> KeyUse:
+    def _use(self, body: bytes, prepared: Prepared) -> KeyUse:
         outcome = "unchanged" if prepared.row is None else "created" if prepared.plan.version == 1 else "changed"
         fingerprint = self._master.fingerprint("body", body.hex())
         return KeyUse(
             body_fingerprint=fingerprint, plan=prepared.plan.id, version=prepared.plan.version, outcome=outcome
         )
 
-    async def _repeated(self, draft: Draft, prepared: _Prepared, use: KeyUse, snapshot: Snapshot) -> Received:
+    async def _repeated(self, draft: Draft, prepared: Prepared, use: KeyUse, snapshot: Snapshot) -> Received:
         """Answer a repeated key as the first time."""
         deliveries = await self._store.read(lambda tx: delivery_rows.deliveries_of_version(tx, use.plan, use.version))
         return self._received(draft, prepared, use, () if use.outcome == "unchanged" else deliveries, snapshot)
 
     def _received(
-        self, draft: Draft, prepared: _Prepared, use: KeyUse, deliveries: tuple[str, ...], snapshot: Snapshot
+        self, draft: Draft, prepared: Prepared, use: KeyUse, deliveries: tuple[str, ...], snapshot: Snapshot
     ) -> Received:
         plan, ids = prepared.plan, prepared.ids
         today = amsterdam_day(self._clock.now())
@@ -177,113 +159,8 @@ class Intake:
             _only_test_numbers(draft)
         return draft
 
-    async def _prepare(self, draft: Draft, body: bytes, form: Format, caller: Caller, snapshot: Snapshot) -> _Prepared:
-        number_fingerprint = self._number(draft, caller)
-        current = await self._current(draft, number_fingerprint, caller)
-        loaded = await self._sight.load(current.id) if current else None
-        known = loaded.plan if loaded else None
-        fingerprints, residents = await self._residents(draft, caller, known)
-        plan_id = current.id if current else self._clock.new_id()
-        plan, ids = named(
-            draft,
-            plan_id=plan_id,
-            residents=residents,
-            snapshot=snapshot,
-            source=caller.entry,
-            known=frozenset(part.id for part in known.parts) if known else frozenset(),
-            part_id=partial(self._master.part_id, plan_id),
-        )
-        row, plan = await self._next_version(plan, current, known, body, form, caller)
-        choices = await self._sight.choices_of(plan.residents)
-        return _Prepared(
-            plan=plan,
-            ids=ids,
-            row=row,
-            number_fingerprint=number_fingerprint,
-            resident_fingerprints=fingerprints,
-            lanes=lanes_of(plan, snapshot, choices),
-            choice_versions={resident: index.version for resident, index in choices.items()},
-            wakeups=self._birthdays(plan),
-        )
-
-    async def _current(self, draft: Draft, number_fingerprint: str | None, caller: Caller) -> PlanRow | None:
-        """Find the plan that this document is a version of: by (source, its plan number), else by `planId`, else it is new."""
-        plan_id = draft.plan.id
-        found = await self._store.read(
-            lambda tx: (
-                (number_fingerprint and rows.plan_by_number(tx, number_fingerprint))
-                or (plan_id and rows.plan_by_id(tx, plan_id))
-                or None
-            )
-        )
-        if plan_id and (found is None or found.source != caller.organisation):
-            raise refusal("document", "/planId", "name a plan of your own at this gateway, or leave planId out")
-        return found
-
-    async def _residents(
-        self, draft: Draft, caller: Caller, known: SupportPlan | None
-    ) -> tuple[dict[str, str], dict[str, str]]:
-        """Return (resident id by keyed hash, resident id by draft id); who is new gets an id that is kept with the plan."""
-        numbers = {part.resident: part.bsn for part in draft.plan.parts if isinstance(part, Identity) and part.bsn}
-        prints = {
-            draft_id: self._master.fingerprint("bsn", numbers[draft_id])
-            if draft_id in numbers
-            else self._master.fingerprint("resident", caller.organisation, draft.references[draft_id])
-            for draft_id in draft.plan.residents
-        }
-        found = await self._store.read(lambda tx: rows.residents_by_fingerprint(tx, list(prints.values())))
-        residents: dict[str, str] = {}
-        for draft_id, fingerprint in prints.items():
-            reference = draft.references[draft_id]
-            own = reference if known and reference in known.residents and draft_id not in numbers else None
-            residents[draft_id] = own or found.setdefault(fingerprint, self._clock.new_id())
-        return {prints[draft_id]: resident for draft_id, resident in residents.items()}, residents
-
-    async def _next_version(
-        self,
-        plan: SupportPlan,
-        current: PlanRow | None,
-        known: SupportPlan | None,
-        body: bytes,
-        form: Format,
-        caller: Caller,
-    ) -> tuple[VersionRow | None, SupportPlan]:
-        """Return the row to keep and the plan with its version; no row when it equals the current version."""
-        version = current.version if current else 0
-        if known is not None and _numbered(plan, version) == known:
-            return None, known
-        plan = _numbered(plan, version + 1)
-        sealed, source_body = await self._vault.seal_plan(plan, body)
-        row = VersionRow(
-            plan=plan.id,
-            version=plan.version,
-            status=plan.status,
-            format=form.name,
-            format_version=form.version,
-            fingerprint=self._sight.fingerprint(plan),
-            body=sealed,
-            source_body=source_body,
-            received_at=self._clock.now(),
-            received_from=caller.client.client_id,
-        )
-        return row, plan
-
-    def _birthdays(self, plan: SupportPlan) -> tuple[tuple[str, datetime], ...]:
-        """Return when a birthday changes who decides, as the first moment of that day in the Netherlands."""
-        today = amsterdam_day(self._clock.now())
-        return tuple(
-            (part.resident, datetime.combine(day, time.min, AMSTERDAM))
-            for part in plan.parts
-            if isinstance(part, Identity) and part.birth_date
-            for day in days_of_change((), (part.birth_date,), today)
-        )
-
-    def _number(self, draft: Draft, caller: Caller) -> str | None:
-        number = draft.plan.number
-        return self._master.fingerprint("plan number", caller.organisation, number) if number else None
-
     def _keep(
-        self, tx: Transaction, prepared: _Prepared, caller: Caller, key: str | None, use: KeyUse
+        self, tx: Transaction, prepared: Prepared, caller: Caller, key: str | None, use: KeyUse
     ) -> tuple[str, ...]:
         """In one transaction: residents, version, deliveries, wake-ups and key. Raises _BegunAgainError: somebody was first."""
         now = self._clock.now()
@@ -306,7 +183,7 @@ class Intake:
             choice_rows.add_wakeup(tx, resident, due_at)
         return self._plan_deliveries(tx, prepared, now)
 
-    def _plan_deliveries(self, tx: Transaction, prepared: _Prepared, now: datetime) -> tuple[str, ...]:
+    def _plan_deliveries(self, tx: Transaction, prepared: Prepared, now: datetime) -> tuple[str, ...]:
         """Plan one delivery per endpoint; what was pending for an endpoint that is no longer concerned has had its day."""
         plan = prepared.plan
         wanted = {(lane.entry.id, lane.name) for lane in prepared.lanes}
@@ -321,10 +198,6 @@ class Intake:
 def _first(holds: bool) -> None:  # noqa: FBT001 - reads as a sentence: first, or begin again
     if not holds:
         raise _BegunAgainError
-
-
-def _numbered(plan: SupportPlan, version: int) -> SupportPlan:
-    return replace(plan, version=version)
 
 
 def _only_test_numbers(draft: Draft) -> None:

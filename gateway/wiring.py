@@ -26,6 +26,7 @@ from gateway.intake import Intake
 from gateway.locks import ResidentLocks
 from gateway.logs import Log, open_log
 from gateway.metrics import Metrics
+from gateway.preparation import Preparation
 from gateway.reading import Reading
 from gateway.relay import Relay
 from gateway.render import Renderer
@@ -137,8 +138,7 @@ def _assembled(
     )
     intake = Intake(
         store=store,
-        vault=vault,
-        sight=sight,
+        preparation=Preparation(store=store, vault=vault, sight=sight, master=master, clock=clock),
         directory=directory,
         master=master,
         clock=clock,
