@@ -14,6 +14,7 @@ from gateway.render import FHIR, Renderer
 from gateway.shelf import Shelf, read_format
 from mappings.errors import FormatError, MappingError
 from mappings.format import Draft, Format
+from mappings.plan import JSON_TO_PLAN
 from mappings.quality import check_quality
 
 formats = typer.Typer(no_args_is_help=True, help="List, prove and try plan formats.")
@@ -34,21 +35,24 @@ def list_formats(formats_dir: Folder = None) -> None:
 
 @formats.command("check")
 def check_format(folder: Path) -> None:
-    """Prove a format folder: mapping and schema, and for each example both directions, the round trip and the loss."""
+    """Prove a format folder: mapping and schema, and for each example both directions, the round trip, loss and coverage."""
     try:
         form = read_format(folder)
     except FormatError as error:
         _fail(str(error))
-    failed = 0
     examples = sorted((folder / "examples").glob("*/source.json"))
+    if not examples:
+        _fail("no examples/CASE/source.json to prove it with")
+    failed = 0
     for source in examples:
         wrong = _wrong_with(form, source)
         failed += bool(wrong)
-        typer.echo(f"{'wrong' if wrong else 'right'}\t{source.parent.name}{wrong and ': ' + wrong}")
-    if not examples:
-        _fail("no examples/CASE/source.json to prove it with")
-    typer.echo(f"{len(examples)} examples, {failed} wrong")
-    raise typer.Exit(1 if failed else 0)
+        typer.echo(f"wrong\t{source.parent.name}: {wrong}" if wrong else f"right\t{source.parent.name}")
+    unused = form.lens.paths() - set().union(*(_paths(json.loads(source.read_bytes())) for source in examples))
+    for path in sorted(unused):
+        typer.echo(f"unproven\t/{path} stands in no example")
+    typer.echo(f"{len(examples)} examples, {failed} wrong; {len(unused)} mapped paths stand in no example")
+    raise typer.Exit(1 if failed or unused else 0)
 
 
 @formats.command("map")
@@ -101,12 +105,21 @@ def _wrong_with(form: Format, source: Path) -> str:
     except MappingError as error:
         return "; ".join(f"{finding.pointer} {finding.remedy}" for finding in error.findings)
     expected = source.with_name("plan.json")
-    if expected.exists() and msgspec.to_builtins(draft.plan) != json.loads(expected.read_bytes()):
+    if expected.exists() and JSON_TO_PLAN.decode(expected.read_bytes()) != draft.plan:
         return "plan.json says something else"
     again = form.read(form.write(draft.plan))
     if again.plan != draft.plan:
         return "reading back what was written gives another plan"
     return "; ".join(f"{loss.pointer} finds no place" for loss in draft.loss)
+
+
+def _paths(node: Any, path: str = "") -> set[str]:
+    """Return the paths of a document's values, without the positions in lists."""
+    if isinstance(node, dict):
+        return set().union(*(_paths(value, f"{path}/{name}" if path else name) for name, value in node.items()))
+    if isinstance(node, list):
+        return {path}.union(*(_paths(value, path) for value in node))
+    return {path}
 
 
 def _pretty(value: Any) -> str:

@@ -41,6 +41,7 @@ class Log:
 
     def __init__(self, stream: Any, *, strict: bool = False) -> None:
         self._strict = strict
+        self._stream = stream
         self._logger = structlog.wrap_logger(
             structlog.WriteLogger(stream),
             processors=[
@@ -60,6 +61,10 @@ class Log:
             fields = {name: value for name, value in fields.items() if name in (allowed or ())}
             event = event if allowed is not None else "unknown_event"
         self._logger.info(event, **fields)
+
+    def close(self) -> None:
+        """Close the stream; nothing is logged after this."""
+        self._stream.close()
 
 
 def open_log(folder: Path | None, *, strict: bool = False) -> Log:

@@ -71,6 +71,7 @@ async def open_gateway(settings: Settings, public_url: str) -> AsyncIterator[Gat
     grounds = _grounds(settings.grounds_file)
     async with AsyncExitStack() as stack:
         log = open_log(settings.data_dir / "logs")
+        stack.callback(log.close)
         clock = Clock(settings.clock_offset)
         store = await open_store(settings.database)
         stack.push_async_callback(store.close)

@@ -191,15 +191,16 @@ def _read_item(codec: Codec, item: Any, index: int) -> Any:
         raise WrongValueError(wrong.code, wrong.remedy, f"/{index}{wrong.at}") from None
 
 
-def pieces(separator: str, count: int, *, from_end: bool) -> Codec:
-    """Divide one text over `count` values of the plan; an empty piece is absent."""
+def pieces(codec: Codec, separator: str, count: int, *, from_end: bool) -> Codec:
+    """Divide one text over `count` values of the plan, each read by `codec`; an empty piece is absent."""
 
-    def read(raw: Any) -> list[str | None]:
+    def read(raw: Any) -> list[Any]:
         text = read_text(raw)
         parts = text.rsplit(separator, count - 1) if from_end else text.split(separator, count - 1)
-        return [part or None for part in parts] + [None] * (count - len(parts))
+        return [codec.read(part) if part else None for part in parts] + [None] * (count - len(parts))
 
-    def write(values: list[str | None]) -> str | None:
+    def write(found: list[Any]) -> str | None:
+        values: list[str | None] = [None if value is None else codec.write(value) for value in found]
         while values and values[-1] is None:
             values = values[:-1]
         text = separator.join(value or "" for value in values)
@@ -207,6 +208,10 @@ def pieces(separator: str, count: int, *, from_end: bool) -> Codec:
         return (text + separator if ambiguous else text) or None
 
     return Codec(read, write)
+
+
+HOLDS: dict[str, type] = {"integer": int, "boolean": bool, "date": date}
+"""What a plain type becomes in the plan; the others become text."""
 
 
 def codec_of(type_name: str, table: Mapping[Any, Any] | None) -> Codec:

@@ -106,6 +106,11 @@ class Lens:
         unwritten = tuple(part.id for part in plan.parts if not writing.part(part, self._by_kind))
         return writing.finished(), unwritten
 
+    def paths(self) -> frozenset[str]:
+        """Return every path that the mapping knows, from the document's root, without the positions in lists."""
+        inside = {f"{source.prefix}{path}" for source in self._sources() for path in source.paths()}
+        return frozenset(self._header.sources) | inside
+
     # ---- compiling
 
     def _sources(self) -> list[Source]:

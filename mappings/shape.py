@@ -15,7 +15,7 @@ from msgspec import UNSET, Struct
 from mappings.declaration import FieldSpec
 from mappings.document import unescape
 from mappings.errors import FormatError
-from mappings.fields import SCOPE_OF, Codec, WrongValueError, codec_of, key_writer, listed, pieces, referring
+from mappings.fields import HOLDS, SCOPE_OF, Codec, WrongValueError, codec_of, key_writer, listed, pieces, referring
 from mappings.plan import Actor, Label, Part
 from mappings.reading import Reading, put
 from mappings.steps import Buckets, Place, Step, actor_step, found_identifier, identifier_step, split_step
@@ -213,6 +213,8 @@ class Shape:
             codec = referring(scope, numeric=scope in self._numeric)
         else:
             codec = codec_of(field.type, self._table(field, place.type))
+            if field.codes is None:
+                _check_type(field, place)
         if field.list is not (get_origin(place.type) is tuple):
             raise FormatError(f"{field.plan} holds {'one value' if field.list else 'a list'}")
         return listed(codec, field.split) if field.list else codec
@@ -250,7 +252,9 @@ class Shape:
         if isinstance(field.plan, str) or not field.split:
             raise FormatError(f"{field.plan}: a split needs a separator and several plan fields")
         places, path = [self._place(path) for path in field.plan], _one(field.source)
-        codec = pieces(field.split, len(places), from_end=field.side == "end")
+        for place in places:
+            _check_type(field, place)
+        codec = pieces(codec_of(field.type, None), field.split, len(places), from_end=field.side == "end")
         for place in places:
             self._buckets[place.bucket].sources[place.attribute] = path
         self._steps.append((frozenset({path}), split_step(places, path, codec)))
@@ -279,6 +283,13 @@ def _getter(attributes: list[str]) -> Callable[[Any], Any]:
         return None if (found := first(record)) is None else rest(found)
 
     return get
+
+
+def _check_type(field: FieldSpec, place: Place) -> None:
+    """Refuse a field whose type gives the plan something else than it holds."""
+    wanted = get_args(place.type)[0] if get_origin(place.type) is tuple else place.type
+    if isinstance(wanted, type) and HOLDS.get(field.type, str) is not wanted:
+        raise FormatError(f"{field.plan} holds a {wanted.__name__}: give the type for it")
 
 
 def _bare(type_: Any) -> Any:

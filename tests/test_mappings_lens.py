@@ -1,6 +1,7 @@
 """A mapping is data: a format written by this test works in both directions, and a wrong one is refused by the name of its rule."""
 
 import json
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ codes:
 header:
   - {source: dossier/id, plan: number}
   - {source: dossier/fase, plan: status, codes: fase}
+  - {source: dossier/looptijd, plan: [startsOn, endsOn], split: "/", type: date}
 residents: {at: /client, key: code}
 label:
   - {source: gebieden/hoofd, plan: label/domain, codes: domein}
@@ -68,7 +70,7 @@ rules:
   - {part: analysis, at: /analyse, fields: [{source: tekst, plan: text}]}
 """
 SOURCE: dict[str, Any] = {
-    "dossier": {"id": "D1", "fase": "lopend"},
+    "dossier": {"id": "D1", "fase": "lopend", "looptijd": "2026-01-01/2026-12-31"},
     "client": {
         "code": "c",
         "naam": "Jansen, Marloes",
@@ -120,6 +122,17 @@ def test_split_divides_one_text_over_several_fields() -> None:
     assert (contact.street, contact.house_number) == ("Lange Straat 12", None)
     assert (short.parts[0].family, short.parts[0].given) == ("Jansen", None)
     assert (short.parts[1].street, short.parts[1].house_number) == ("Kade", "3")
+
+
+def test_split_pieces_have_the_type_of_their_fields() -> None:
+    """Two days in one text become days, and a day that does not exist is refused."""
+    plan = plan_of(SOURCE)
+    wrong = {**SOURCE, "dossier": {**SOURCE["dossier"], "looptijd": "2026-01-01/2026-02-31"}}
+    with pytest.raises(MappingError) as caught:
+        plan_of(wrong)
+
+    assert (plan.starts_on, plan.ends_on) == (date(2026, 1, 1), date(2026, 12, 31))
+    assert [(finding.pointer, finding.code) for finding in caught.value.findings] == [("/dossier/looptijd", "date")]
 
 
 def test_constants_choose_the_rule_that_writes_a_part() -> None:
@@ -214,6 +227,13 @@ def test_the_lens_does_not_lean_on_the_schema(changed: dict[str, Any], expected:
         pytest.param("part: goal", "part: dream", "dream", id="an unknown kind"),
         pytest.param("plan: birthDate", "plan: birthday", r"rule 1 \(identity\).*birthday", id="an unknown plan field"),
         pytest.param("plan: birthDate", "plan: birthDate/year", r"rule 1 \(identity\).*birthDate", id="below a value"),
+        pytest.param(
+            "geboren, plan: birthDate, type: date",
+            "geboren, plan: birthDate",
+            "birthDate holds a date",
+            id="text for a day",
+        ),
+        pytest.param('split: "/", type: date', 'split: "/"', "holds a date", id="pieces of text for days"),
         pytest.param("codes: hulp", "codes: hulpen", r"rule 8 \(provision\).*hulpen", id="an unknown code table"),
         pytest.param(
             "1: budget", "1: gold", r"rule 8 \(provision\).*not a value", id="a code that the plan does not know"

@@ -96,6 +96,7 @@ class World:
 @asynccontextmanager
 async def open_world(tmp_path: Path, **known: Any) -> AsyncIterator[World]:
     """Open a world on free ports; `known` are settings such as database_url, amqp_url, retry_seconds."""
+    tmp_path.mkdir(parents=True, exist_ok=True)
     grounds = tmp_path / "grounds.json"
     grounds.write_bytes(msgspec.json.encode(GROUNDS))
     asked: dict[str, Any] = {"mode": "demo", "port": 0, "data_dir": tmp_path, "grounds_file": grounds, **known}

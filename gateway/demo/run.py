@@ -1,5 +1,6 @@
 """Run the demo: a gateway in demo mode with its partners, telling its story and then serving."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from gateway.settings import load_settings
 async def run_demo(console: Console, data_dir: Path, **known: Any) -> None:
     """Serve the demo until it is stopped. Raises SettingsError."""
     settings = load_settings(None, mode="demo", data_dir=data_dir, grounds_file=_grounds_file(data_dir), **known)
-    async with open_partners(open_log(data_dir / "logs")) as (_, partner_url):
-        await serve(settings, Story(console, data_dir, partner_url).tell)
+    with closing(open_log(data_dir / "logs")) as log:
+        async with open_partners(log) as (_, partner_url):
+            await serve(settings, Story(console, data_dir, partner_url).tell)
 
 
 def _grounds_file(data_dir: Path) -> Path:
