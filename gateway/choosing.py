@@ -28,6 +28,7 @@ from gateway.store import plans as plan_rows
 from gateway.store import views
 from gateway.store.choices import ChoicesRow
 from gateway.store.engine import Store, Transaction
+from gateway.store.locks import lock
 from gateway.vault import Vault
 from mappings.errors import Finding
 
@@ -201,6 +202,8 @@ class Choosing:
     def _apply(self, tx: Transaction, loaded: Loaded, looks: Sequence[tuple[Lane, Look]]) -> int | None:
         """In one transaction: stop what may no longer go, plan what may go now. None: something changed, look again."""
         now, plan = self._clock.now(), loaded.plan
+        lock(tx, "resident", *plan.residents, shared=True)
+        lock(tx, "plan", plan.id)
         row = plan_rows.plan_by_id(tx, plan.id)
         if (
             row is None
@@ -231,6 +234,7 @@ class Choosing:
 
 
 def _kept(tx: Transaction, row: ChoicesRow, moments: Iterable[datetime]) -> bool:
+    lock(tx, "resident", row.resident)
     if not rows.add_choices(tx, row):
         return False
     for moment in moments:

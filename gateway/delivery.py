@@ -25,6 +25,7 @@ from gateway.store import directory as directory_rows
 from gateway.store import receipts, views
 from gateway.store.deliveries import PENDING, DeliveryRow
 from gateway.store.engine import Store, Transaction
+from gateway.store.locks import lock
 from gateway.store.receipts import ReceiptRow
 
 LEASE_SLACK_SECONDS = 10
@@ -43,6 +44,11 @@ class Attempt(Struct, frozen=True, kw_only=True):
     directory_version: int
     receipt: str
     ticks: float
+
+    @property
+    def lane_key(self) -> str:
+        """The name of the lane between processes."""
+        return f"{self.look.loaded.plan.id}/{self.lane.entry.id}/{self.lane.name}"
 
 
 class Deliverer:
@@ -144,6 +150,8 @@ class Deliverer:
     def _begun(self, tx: Transaction, attempt: Attempt) -> Begun:
         """In one transaction: check that the look still holds, count the view, take the number, write the receipt."""
         now, look = self._clock.now(), attempt.look
+        lock(tx, "resident", *look.choice_versions, shared=True)
+        lock(tx, "lane", attempt.lane_key)
         row = rows.get_delivery(tx, attempt.delivery)
         if row is None or row.state not in PENDING:
             return "ended"

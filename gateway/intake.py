@@ -23,6 +23,7 @@ from gateway.store import choices as choice_rows
 from gateway.store import deliveries as delivery_rows
 from gateway.store import plans as rows
 from gateway.store.engine import Store, Transaction
+from gateway.store.locks import lock
 from gateway.store.plans import KeyUse
 from mappings.errors import Finding, MappingError
 from mappings.format import Draft, Format, Loss
@@ -164,6 +165,7 @@ class Intake:
     ) -> tuple[str, ...]:
         """In one transaction: residents, version, deliveries, wake-ups and key. Raises _BegunAgainError: somebody was first."""
         now = self._clock.now()
+        lock(tx, "resident", *prepared.plan.residents, shared=True)
         for fingerprint, resident in prepared.resident_fingerprints.items():
             _first(rows.add_resident(tx, fingerprint, resident) == resident)
         _first(choice_rows.choice_versions(tx, prepared.plan.residents) == prepared.choice_versions)

@@ -15,6 +15,7 @@ from gateway.sight import Look, Reader, Sight
 from gateway.store import plans as plan_rows
 from gateway.store import receipts, views
 from gateway.store.engine import Store, Transaction
+from gateway.store.locks import lock
 from gateway.store.receipts import ReceiptRow
 
 LOOKS = 8
@@ -68,6 +69,8 @@ class Reading:
 
     def _disclosed(self, tx: Transaction, look: Look, caller: Caller, form: str) -> Page | Literal["refused"] | None:
         """In one transaction: check the look, count the view, write the receipt. None: something changed, look again."""
+        lock(tx, "resident", *look.choice_versions, shared=True)
+        lock(tx, "view", f"{look.loaded.plan.id}/{look.reader.key}")
         row = plan_rows.plan_by_id(tx, look.loaded.plan.id)
         if row is None or row.version != look.loaded.plan.version or not self._sight.still_holds(tx, look):
             return None

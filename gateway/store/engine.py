@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from gateway.store.migrate import migrate
@@ -186,7 +186,10 @@ def _sqlite_engine(url: str) -> Engine:
 
 
 class PostgresStore:
-    """PostgreSQL on a pool; a serialisation failure or a lost race on a unique key runs the work again."""
+    """PostgreSQL on a pool, READ COMMITTED: work that must not race takes a lock of `gateway.store.locks` first.
+
+    A deadlock or a lost race on a unique key runs the work again.
+    """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -222,13 +225,13 @@ class PostgresStore:
 
 
 def _lost_a_race(error: DBAPIError) -> bool:
-    """Say whether PostgreSQL asks to run the transaction again: serialisation failure, deadlock, or a lost unique key."""
-    return isinstance(error, IntegrityError) or getattr(error.orig, "sqlstate", None) in {"40001", "40P01"}
+    """Say whether the transaction may be run again: a deadlock, or a unique key that somebody else just took."""
+    return getattr(error.orig, "sqlstate", None) in {"40P01", "23505"}
 
 
 async def _open_postgres(url: str, metadata_name: str) -> PostgresStore:
     address = url.replace("postgres://", "postgresql://", 1).replace("postgresql://", "postgresql+asyncpg://", 1)
-    engine = create_async_engine(address, pool_size=8, max_overflow=8, isolation_level="REPEATABLE READ")
+    engine = create_async_engine(address, pool_size=8, max_overflow=8)
     async with engine.begin() as connection:
         await connection.run_sync(lambda sync: migrate(sync, metadata_name))
     return PostgresStore(engine)
