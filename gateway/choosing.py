@@ -227,9 +227,12 @@ class Choosing:
             return 0
         fresh = planned(loaded.plan, lane, self._clock, now)
         _, state = self._sight.stamped(tx, look)
-        if pending is None and delivery_rows.last_view(tx, fresh, ("acknowledged", "sent")) == state.version:
+        if pending is None and delivery_rows.lane_state(tx, fresh).last_view == state.version:
             return 0
-        delivery_rows.add_delivery(tx, fresh)
+        delivery_rows.end_pending(
+            tx, plan_id, recipient, lane.name, state="superseded", reason="newer-version", now=now
+        )
+        delivery_rows.add_deliveries(tx, [fresh])
         return 1
 
 

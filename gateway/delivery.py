@@ -155,10 +155,11 @@ class Deliverer:
         row = rows.get_delivery(tx, attempt.delivery)
         if row is None or row.state not in PENDING:
             return "ended"
-        if rows.newest_in_lane(tx, row) != row.id:
+        lane = rows.lane_state(tx, row)
+        if lane.newest != row.id:
             return self._ended(tx, row, "superseded", "newer-version")
-        if rows.lane_in_flight(tx, row):
-            rows.wait(tx, row.id, reason="lane-busy", until=now + timedelta(seconds=BUSY_SECONDS), now=now)
+        if lane.in_flight is not None:
+            rows.wait(tx, row, reason="lane-busy", until=now + timedelta(seconds=BUSY_SECONDS), now=now)
             return "ended"
         if not self._sight.still_holds(tx, look) or directory_rows.directory_version(tx) != attempt.directory_version:
             return "look-again"
@@ -166,7 +167,7 @@ class Deliverer:
             views.end(tx, row.plan, look.reader.key)
             return self._ended(tx, row, "withheld", look.reason)
         view, state = self._sight.stamped(tx, look)
-        if rows.last_view(tx, row) == state.version:
+        if lane.delivered_view == state.version:
             return self._ended(tx, row, "unchanged", "same-view")
         body, content_type = self._renderer.render(view, attempt.lane.endpoint.format)
         views.disclose(tx, row.plan, look.reader.key, look.fingerprint, state)
@@ -191,7 +192,7 @@ class Deliverer:
         )
 
     def _ended(self, tx: Transaction, row: DeliveryRow, state: str, reason: str) -> Begun:
-        rows.finish(tx, row.id, state=state, reason=reason, now=self._clock.now())
+        rows.finish(tx, row, state=state, reason=reason, now=self._clock.now())
         self._say(row, Outcome(state, reason), row.attempts)
         return "ended"
 
@@ -213,15 +214,15 @@ class Deliverer:
         assert row is not None  # noqa: S101 - deliveries are never deleted
         if row.state != "sent" or row.receipt != attempt.receipt:
             return row, Outcome(row.state, row.reason)
-        if outcome.state != "acknowledged" and rows.newest_in_lane(tx, row) != row.id:
+        if outcome.state != "acknowledged" and rows.lane_state(tx, row).newest != row.id:
             outcome = Outcome("superseded", "newer-version")
         delay = next_wait(row.attempts, self._retry_seconds, answer.retry_after_seconds)
         if outcome.state == "waiting" and delay is None:
             outcome = Outcome("parked", "attempts-used")
         if outcome.state == "waiting" and delay is not None:
-            rows.wait(tx, row.id, reason=outcome.reason or "", until=now + delay, now=now)
+            rows.wait(tx, row, reason=outcome.reason or "", until=now + delay, now=now)
         else:
-            rows.finish(tx, row.id, state=outcome.state, reason=outcome.reason, now=now)
+            rows.finish(tx, row, state=outcome.state, reason=outcome.reason, now=now)
         if not answer.left:
             rows.forget_receipt(tx, row.id)
         return row, outcome

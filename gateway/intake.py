@@ -188,12 +188,13 @@ class Intake:
     def _plan_deliveries(self, tx: Transaction, prepared: Prepared, now: datetime) -> tuple[str, ...]:
         """Plan one delivery per endpoint; what was pending for an endpoint that is no longer concerned has had its day."""
         plan = prepared.plan
-        wanted = {(lane.entry.id, lane.name) for lane in prepared.lanes}
-        for recipient, lane in delivery_rows.pending_lanes(tx, plan.id) - wanted:
-            delivery_rows.end_pending(tx, plan.id, recipient, lane, state="superseded", reason="newer-version", now=now)
+        if plan.version > 1:
+            for recipient, lane in delivery_rows.pending_lanes(tx, plan.id):
+                delivery_rows.end_pending(
+                    tx, plan.id, recipient, lane, state="superseded", reason="newer-version", now=now
+                )
         made = [planned(plan, lane, self._clock, now) for lane in prepared.lanes]
-        for row in made:
-            delivery_rows.add_delivery(tx, row)
+        delivery_rows.add_deliveries(tx, made)
         return tuple(row.id for row in made)
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 from gateway.clock import Clock
 from gateway.logs import Log
 from gateway.store import choices as choice_rows
-from gateway.store import deliveries as rows
+from gateway.store import schedule
 from gateway.store.engine import Store
 
 BATCH = 100
@@ -63,9 +63,9 @@ class Relay:
         for resident in await self._store.read(lambda tx: choice_rows.due_wakeups(tx, now, BATCH)):
             await self._answer_wakeup(resident)
         lease = now + timedelta(seconds=PUBLISH_LEASE_SECONDS)
-        ids = await self._store.read(lambda tx: rows.due(tx, now, BATCH))
+        ids = await self._store.read(lambda tx: schedule.due(tx, now, BATCH))
         if ids:
-            ids = await self._store.write(lambda tx: rows.claim_due(tx, now, lease, BATCH))
+            ids = await self._store.write(lambda tx: schedule.claim_due(tx, now, lease, BATCH))
         if not ids:
             return False
         confirmed = await self._published(ids)
@@ -80,7 +80,7 @@ class Relay:
             missed = set(ids) - confirmed
             if missed:
                 at = self._clock.now() + timedelta(seconds=POLL_SECONDS)
-                await self._store.write(lambda tx: rows.look_again(tx, missed, at))
+                await self._store.write(lambda tx: schedule.look_again(tx, missed, at))
         return confirmed
 
     async def _answer_wakeup(self, resident: str) -> None:

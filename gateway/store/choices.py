@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from msgspec import Struct
-from sqlalchemy import Connection, and_, delete, func, insert, select
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select
 
 from gateway.store.tables import choices, wakeup
 from gateway.store.upsert import insert_absent
@@ -20,31 +20,27 @@ class ChoicesRow(Struct, frozen=True, kw_only=True):
     changed_by: str
 
 
+_NEWEST = (
+    select(choices.c.resident, func.max(choices.c.version).label("version"))
+    .where(choices.c.resident.in_(bindparam("residents", expanding=True)))
+    .group_by(choices.c.resident)
+)
+_NEWEST_ROWS = _NEWEST.subquery()
+_CURRENT = select(choices).join(
+    _NEWEST_ROWS, and_(choices.c.resident == _NEWEST_ROWS.c.resident, choices.c.version == _NEWEST_ROWS.c.version)
+)
+
+
 def current_choices(tx: Connection, residents: Iterable[str]) -> dict[str, ChoicesRow]:
     """Return the newest set per resident; who never chose is absent."""
-    newest = (
-        select(choices.c.resident, func.max(choices.c.version).label("version"))
-        .where(choices.c.resident.in_(list(residents)))
-        .group_by(choices.c.resident)
-        .subquery()
-    )
-    rows = tx.execute(
-        select(choices).join(
-            newest, and_(choices.c.resident == newest.c.resident, choices.c.version == newest.c.version)
-        )
-    )
+    rows = tx.execute(_CURRENT, {"residents": tuple(residents)})
     return {row.resident: ChoicesRow(**row._mapping) for row in rows}  # noqa: SLF001
 
 
 def choice_versions(tx: Connection, residents: Iterable[str]) -> dict[str, int]:
     """Return the version of each resident's choices now; 0 for who never chose. What a decision checks before it sends."""
-    wanted = list(residents)
-    rows = tx.execute(
-        select(choices.c.resident, func.max(choices.c.version))
-        .where(choices.c.resident.in_(wanted))
-        .group_by(choices.c.resident)
-    )
-    return dict.fromkeys(wanted, 0) | {row[0]: row[1] for row in rows}
+    wanted = tuple(residents)
+    return dict.fromkeys(wanted, 0) | {row[0]: row[1] for row in tx.execute(_NEWEST, {"residents": wanted})}
 
 
 def add_choices(tx: Connection, row: ChoicesRow) -> bool:
@@ -60,9 +56,17 @@ def add_wakeup(tx: Connection, resident: str, due_at: datetime) -> None:
     insert_absent(tx, wakeup, {"resident": resident, "due_at": due_at})
 
 
+_DUE = (
+    select(wakeup.c.resident)
+    .where(wakeup.c.due_at <= bindparam("now"))
+    .order_by(wakeup.c.due_at)
+    .limit(bindparam("most"))
+)
+
+
 def due_wakeups(tx: Connection, now: datetime, limit: int) -> tuple[str, ...]:
     """Return residents whose answers may have changed by now."""
-    rows = tx.execute(select(wakeup.c.resident).where(wakeup.c.due_at <= now).order_by(wakeup.c.due_at).limit(limit))
+    rows = tx.execute(_DUE, {"now": now, "most": limit})
     return tuple(dict.fromkeys(row.resident for row in rows))
 
 

@@ -5,6 +5,8 @@ from sqlalchemy import Connection, func, select
 from gateway.store.tables import meta, organisation
 from gateway.store.upsert import insert_absent, upsert
 
+_VERSION = select(func.coalesce(func.sum(organisation.c.version), 0))
+
 
 def put_organisation(tx: Connection, organisation_id: str, body: str) -> bool:
     """Write one entry; say whether it changed anything."""
@@ -22,7 +24,7 @@ def all_organisations(tx: Connection) -> tuple[str, ...]:
 
 def directory_version(tx: Connection) -> int:
     """Return a number that grows with every change of the directory."""
-    return int(tx.execute(select(func.coalesce(func.sum(organisation.c.version), 0))).scalar_one())
+    return int(tx.execute(_VERSION).scalar_one())
 
 
 def mark(tx: Connection, name: str, value: str) -> str:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Integer, bindparam, func, insert, select, update
 
 from gateway.store.tables import idempotency, plan, plan_resident, plan_version, resident_identifier
 from gateway.store.upsert import insert_absent
@@ -43,13 +43,31 @@ class KeyUse(Struct, frozen=True, kw_only=True):
     outcome: str
 
 
+_BY_FINGERPRINT = select(resident_identifier.c.fingerprint, resident_identifier.c.resident).where(
+    resident_identifier.c.fingerprint.in_(bindparam("fingerprints", expanding=True))
+)
+_PLAN = select(plan.c.id, plan.c.source, plan.c.version)
+_BY_NUMBER = _PLAN.where(plan.c.number_fingerprint == bindparam("number"))
+_BY_ID = _PLAN.where(plan.c.id == bindparam("key"))
+_VERSION = (
+    select(plan_version)
+    .join(plan, plan.c.id == plan_version.c.plan)
+    .where(
+        plan.c.id == bindparam("key"),
+        plan_version.c.version == func.coalesce(bindparam("wanted", type_=Integer), plan.c.version),
+    )
+)
+_NEXT = (
+    update(plan)
+    .where(plan.c.id == bindparam("key"), plan.c.version == bindparam("before"))
+    .values(version=bindparam("after"))
+)
+_ADD_VERSION = insert(plan_version)
+
+
 def residents_by_fingerprint(tx: Connection, fingerprints: list[str]) -> dict[str, str]:
     """Return resident ids by the keyed hash of their identifiers; unknown ones are absent."""
-    rows = tx.execute(
-        select(resident_identifier.c.fingerprint, resident_identifier.c.resident).where(
-            resident_identifier.c.fingerprint.in_(fingerprints)
-        )
-    )
+    rows = tx.execute(_BY_FINGERPRINT, {"fingerprints": fingerprints})
     return {row.fingerprint: row.resident for row in rows}
 
 
@@ -61,25 +79,17 @@ def add_resident(tx: Connection, fingerprint: str, resident: str) -> str:
 
 def plan_by_number(tx: Connection, number_fingerprint: str) -> PlanRow | None:
     """Return the plan that a source knows by this number."""
-    return _plan(tx, plan.c.number_fingerprint == number_fingerprint)
+    return _to_plan(tx.execute(_BY_NUMBER, {"number": number_fingerprint}).one_or_none())
 
 
 def plan_by_id(tx: Connection, plan_id: str) -> PlanRow | None:
     """Return the plan, or None."""
-    return _plan(tx, plan.c.id == plan_id)
-
-
-def _plan(tx: Connection, condition: Any) -> PlanRow | None:
-    row = tx.execute(select(plan.c.id, plan.c.source, plan.c.version).where(condition)).one_or_none()
-    return PlanRow(id=row.id, source=row.source, version=row.version) if row else None
+    return _to_plan(tx.execute(_BY_ID, {"key": plan_id}).one_or_none())
 
 
 def version_of(tx: Connection, plan_id: str, version: int | None = None) -> VersionRow | None:
     """Return a version of a plan, by default the current one."""
-    wanted = plan_version.c.version == (plan.c.version if version is None else version)
-    row = tx.execute(
-        select(plan_version).join(plan, plan.c.id == plan_version.c.plan).where(plan.c.id == plan_id, wanted)
-    ).one_or_none()
+    row = tx.execute(_VERSION, {"key": plan_id, "wanted": version}).one_or_none()
     return VersionRow(**row._mapping) if row else None  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
 
 
@@ -92,12 +102,10 @@ def add_version(
         if not insert_absent(tx, plan, made):
             return False
     else:
-        moved = tx.execute(
-            update(plan).where(plan.c.id == row.plan, plan.c.version == row.version - 1).values(version=row.version)
-        )
+        moved = tx.execute(_NEXT, {"key": row.plan, "before": row.version - 1, "after": row.version})
         if moved.rowcount != 1:
             return False
-    tx.execute(insert(plan_version).values({name: getattr(row, name) for name in row.__struct_fields__}))
+    tx.execute(_ADD_VERSION, {name: getattr(row, name) for name in row.__struct_fields__})
     for resident in residents:
         insert_absent(tx, plan_resident, {"plan": row.plan, "resident": resident})
     return True
@@ -138,3 +146,7 @@ def add_key_use(tx: Connection, client: str, key: str, use: KeyUse, at: datetime
     """Remember the use of a key; False when it was used meanwhile."""
     row = {name: getattr(use, name) for name in use.__struct_fields__}
     return insert_absent(tx, idempotency, {"client": client, "key": key, "at": at, **row})
+
+
+def _to_plan(row: Any) -> PlanRow | None:
+    return PlanRow(id=row.id, source=row.source, version=row.version) if row else None

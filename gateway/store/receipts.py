@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, and_, delete, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select, update
 
 from gateway.store.tables import plan, receipt, receipt_part
 
@@ -40,16 +40,21 @@ class ReceiptRow(Struct, frozen=True, kw_only=True):
     parts: tuple[PartLine, ...] = ()
 
 
+_SETTLE = update(receipt).where(receipt.c.id == bindparam("key")).values(code=bindparam("as_code"))
+_ADD = insert(receipt)
+_ADD_PARTS = insert(receipt_part)
+
+
 def add_receipt(tx: Connection, row: ReceiptRow) -> None:
     """Keep a receipt with its parts."""
-    tx.execute(insert(receipt).values({name: getattr(row, name) for name in row.__struct_fields__ if name != "parts"}))
+    tx.execute(_ADD, {name: getattr(row, name) for name in row.__struct_fields__ if name != "parts"})
     if row.parts:
-        tx.execute(insert(receipt_part), [_part(row.id, line) for line in row.parts])
+        tx.execute(_ADD_PARTS, [_part(row.id, line) for line in row.parts])
 
 
 def settle_receipt(tx: Connection, receipt_id: str, code: str) -> None:
     """Say how a disclosure that had begun has ended."""
-    tx.execute(update(receipt).where(receipt.c.id == receipt_id).values(code=code))
+    tx.execute(_SETTLE, {"key": receipt_id, "as_code": code})
 
 
 def drop_receipt(tx: Connection, receipt_id: str) -> None:
