@@ -6,7 +6,7 @@ DATABASE ?=
 BROKER ?=
 BIN := .venv/bin
 
-.PHONY: run test check mutants services clean
+.PHONY: run test check soak mutants services clean
 
 run: .venv/installed
 	@$(BIN)/planbrug demo --port $(PORT) --data-dir $(DATA_DIR) --database "$(DATABASE)" --broker "$(BROKER)"
@@ -19,6 +19,9 @@ check: .venv/tested
 	@$(BIN)/ruff check -q .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+soak: .venv/tested services
+	@$(BIN)/pytest -q -m soak
 
 mutants: .venv/tested services
 	@$(BIN)/python tests/mutants.py

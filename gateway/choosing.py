@@ -18,6 +18,7 @@ from gateway.callers import Caller
 from gateway.clock import Clock
 from gateway.directory import Directory, Lane, Snapshot
 from gateway.errors import Refusal, refusal
+from gateway.failpoints import Reach
 from gateway.locks import ResidentLocks
 from gateway.logs import Log
 from gateway.routing import lanes_of, planned
@@ -61,6 +62,7 @@ class Choosing:
         clock: Clock,
         log: Log,
         nudge: Callable[[], None],
+        reach: Reach,
     ) -> None:
         self._store = store
         self._vault = vault
@@ -70,6 +72,7 @@ class Choosing:
         self._clock = clock
         self._log = log
         self._nudge = nudge
+        self._reach = reach
 
     async def get(self, resident: str) -> ChoiceSet:
         """Return a resident's choices as they are now."""
@@ -94,7 +97,9 @@ class Choosing:
             changed = self._next(current, wanted, caller)
             self._check(changed, wanted, await self._directory.now())
             kept = await self._keep(resident, changed, caller)
+        self._reach("choices-committed")
         deliveries = await self.replan(resident)
+        self._reach("replan-committed")
         self._log("choices_changed", resident=resident, version=kept.version, deliveries=deliveries)
         return kept
 
@@ -176,7 +181,7 @@ class Choosing:
             changed_by=caller.client.client_id,
         )
         moments = [row.at, *self._edges(choices)]
-        if not await self._store.write(partial(_kept, row=row, moments=moments)):
+        if not await self._store.write(partial(_kept, row=row, moments=moments, reach=self._reach)):
             raise _StaleError
         return ChoiceSet(version=version, choices=choices)
 
@@ -214,7 +219,9 @@ class Choosing:
         concerned = {(lane.entry.id, lane.name) for lane, _ in looks}
         for recipient, lane_name in delivery_rows.pending_lanes(tx, plan.id) - concerned:
             delivery_rows.end_pending(tx, plan.id, recipient, lane_name, state="withheld", reason="no-choice", now=now)
-        return sum(self._apply_lane(tx, loaded, lane, look, now) for lane, look in looks)
+        count = sum(self._apply_lane(tx, loaded, lane, look, now) for lane, look in looks)
+        self._reach("replan-written")
+        return count
 
     def _apply_lane(self, tx: Transaction, loaded: Loaded, lane: Lane, look: Look, now: datetime) -> int:
         plan_id, recipient = loaded.plan.id, lane.entry.id
@@ -236,10 +243,11 @@ class Choosing:
         return 1
 
 
-def _kept(tx: Transaction, row: ChoicesRow, moments: Iterable[datetime]) -> bool:
+def _kept(tx: Transaction, row: ChoicesRow, moments: Iterable[datetime], reach: Reach) -> bool:
     lock(tx, "resident", row.resident)
     if not rows.add_choices(tx, row):
         return False
     for moment in moments:
         rows.add_wakeup(tx, row.resident, moment)
+    reach("choices-written")
     return True

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -12,13 +13,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gateway.cli_formats import formats, judge
+from gateway.broker import BrokerUnavailable
+from gateway.callers import new_key, public_jwks, write_private_key
+from gateway.cli_formats import formats, judge, read_document
 from gateway.client import CallError, GatewayClient, calling, fetch_token, read_known
 from gateway.demo.run import run_demo
 from gateway.seal import SealError
 from gateway.server import serve as serve_forever
 from gateway.settings import SettingsError, load_settings
 from gateway.store.engine import StoreError
+from gateway.wiring import Gateway
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Planbrug: support plans, shared as far as the resident wants."
@@ -43,6 +47,21 @@ _err = Console(stderr=True, soft_wrap=True)
 Ask = Callable[[GatewayClient], Awaitable[Any]]
 
 
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("planbrug"))
+        raise typer.Exit
+
+
+@app.callback()
+def planbrug(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=lambda wanted: _version(wanted=wanted), is_eager=True)
+    ] = False,
+) -> None:
+    """Planbrug: support plans, shared as far as the resident wants."""
+
+
 @app.command()
 def demo(data_dir: DataDir = HERE, port: int = 8080, database: str = "", broker: str = "") -> None:
     """Run the demo: a fictional family, its neighbourhood team and their partners; then keep serving."""
@@ -55,9 +74,21 @@ def serve(env_file: Annotated[Path | None, typer.Option(help="A file with PLANBR
     """Serve a gateway, without demo data."""
 
     async def main() -> None:
-        await serve_forever(load_settings(env_file))
+        settings = load_settings(env_file)
+        await serve_forever(settings, _announce)
 
     _run(main())
+
+
+@app.command()
+def key(file: Path) -> None:
+    """Make a private key for a client in FILE (only its owner can read it), and print the public half for the directory."""
+    if file.exists():
+        _err.print(f"[red]planbrug:[/] {file} is there already; keys are never overwritten", highlight=False)
+        raise typer.Exit(1)
+    made = new_key()
+    write_private_key(file, made)
+    _print_json(public_jwks(made))
 
 
 @app.command()
@@ -79,7 +110,7 @@ def send_plan(
     sent = _ask(
         data_dir,
         as_,
-        lambda client: client.want("POST", f"/v1/plans?{urlencode({'format': form})}", body=_read(file)),
+        lambda client: client.want("POST", f"/v1/plans?{urlencode({'format': form})}", body=read_document(file)),
     )
     if json_:
         _print_json(sent)
@@ -104,7 +135,7 @@ def show_plan(
 @plan.command("quality")
 def judge_plan(file: Path, form: FormatName = "plan-van-aanpak", json_: Json = False) -> None:
     """Judge the quality of a plan document without sending it; exit 1 when there are remarks."""
-    findings = judge(form, _read(file))
+    findings = judge(form, read_document(file))
     if json_:
         _print_json(findings)
     else:
@@ -130,6 +161,29 @@ def show_choices(resident: str, as_: As = "team", data_dir: DataDir = HERE, json
     _out.print(f"version {kept['version']}; change it with: planbrug choices set {resident} FILE.json")
 
 
+@choices.command("explain")
+def explain_choices(
+    resident: str,
+    organisation: str,
+    plan_id: Annotated[str, typer.Option("--plan")] = "",
+    as_: As = "team",
+    data_dir: DataDir = HERE,
+    json_: Json = False,
+) -> None:
+    """Say per part what an organisation gets of a resident's plan, and why or why not. Sends nothing."""
+    asked = f"?{urlencode({'planId': plan_id})}" if plan_id else ""
+    place = f"/v1/residents/{resident}/views/{organisation}{asked}"
+    view = _ask(data_dir, as_, lambda client: client.want("GET", place))
+    if json_:
+        _print_json(view)
+        return
+    table = Table("part", "kind", "domain", "goes", "why")
+    for row in view["parts"]:
+        why = row["article"] if row["permitted"] and row["ground"] != "consent" else row["en"]
+        table.add_row(row["partId"], row["kind"], row["domain"] or "", "yes" if row["permitted"] else "no", why)
+    _out.print(table)
+
+
 @choices.command("set")
 def set_choices(resident: str, file: Path, as_: As = "team", data_dir: DataDir = HERE, json_: Json = False) -> None:
     """Make the choices in FILE the resident's; one that is left out is withdrawn. The file is what `show --json` prints."""
@@ -137,7 +191,7 @@ def set_choices(resident: str, file: Path, as_: As = "team", data_dir: DataDir =
     async def put(client: GatewayClient) -> Any:
         place = f"/v1/residents/{resident}/choices"
         current = await client.want("GET", place)
-        wanted = json.loads(_read(file))
+        wanted = json.loads(read_document(file))
         etag = {"If-Match": f'W/"{wanted.get("version", current["version"])}"'}
         return await client.want("PUT", place, json_body={"choices": wanted["choices"]}, headers=etag)
 
@@ -198,6 +252,10 @@ def stop_delivery(delivery_id: str, as_: As = "team", data_dir: DataDir = HERE) 
     _print_json(_ask(data_dir, as_, lambda client: client.want("POST", f"/v1/deliveries/{delivery_id}/stops")))
 
 
+async def _announce(gateway: Gateway) -> None:
+    _out.print(f"serving {gateway.public_url} in {gateway.settings.mode} mode", highlight=False)
+
+
 def _ask(data_dir: Path, name: str, ask: Ask) -> Any:
     async def main() -> Any:
         async with calling(data_dir, name) as client:
@@ -210,17 +268,9 @@ def _run(main: Any) -> Any:
     """Run to the end; say an expected error in one line, and exit 1."""
     try:
         return asyncio.run(main)
-    except (CallError, SettingsError, StoreError, SealError) as error:
+    except (CallError, SettingsError, StoreError, SealError, BrokerUnavailable) as error:
         _err.print(f"[red]planbrug:[/] {error}", highlight=False)
         raise typer.Exit(1) from error
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        _err.print(f"[red]planbrug:[/] {file} cannot be read", highlight=False)
-        raise typer.Exit(2) from error
 
 
 def _print_json(value: Any, *, pretty: bool = True) -> None:

@@ -12,6 +12,7 @@ from consent.voices import amsterdam_day
 from gateway.logs import open_log
 from gateway.render import FHIR, Renderer
 from gateway.shelf import Shelf, read_format
+from mappings.draft import with_plain_ids
 from mappings.errors import FormatError, MappingError
 from mappings.format import Draft, Format
 from mappings.plan import JSON_TO_PLAN
@@ -58,7 +59,7 @@ def check_format(folder: Path) -> None:
 @formats.command("map")
 def map_document(file: Path, form: FormatName = "plan-van-aanpak", formats_dir: Folder = None) -> None:
     """Read a document and print the plan that it becomes, and what found no place."""
-    draft = _draft(form, file.read_bytes(), formats_dir)
+    draft = _draft(form, read_document(file), formats_dir)
     typer.echo(_pretty({"plan": draft.plan, "loss": draft.loss}))
 
 
@@ -67,9 +68,9 @@ def render_document(
     file: Path, form: FormatName = "plan-van-aanpak", to: str = FHIR, formats_dir: Folder = None
 ) -> None:
     """Read a document and print it in another format, whole: for trying out, not for sharing."""
-    draft = _draft(form, file.read_bytes(), formats_dir)
+    draft = _draft(form, read_document(file), formats_dir)
     renderer = Renderer(Shelf(formats_dir, open_log(None)), "http://localhost/fhir")
-    body, _ = renderer.render(draft.plan, to)
+    body, _ = renderer.render(with_plain_ids(draft.plan), to)
     typer.echo(_pretty(json.loads(body)))
 
 
@@ -86,6 +87,15 @@ def judge(format_name: str, body: bytes) -> list[dict[str, Any]]:
         }
         for row in check_quality(draft.plan, amsterdam_day(datetime.now(UTC)))
     ]
+
+
+def read_document(file: Path) -> bytes:
+    """Return the bytes of a file; end with 2 when it cannot be read."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        typer.echo(f"planbrug: {file} cannot be read", err=True)
+        raise typer.Exit(2) from error
 
 
 def _draft(format_name: str, body: bytes, formats_dir: Path | None) -> Draft:

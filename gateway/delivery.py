@@ -14,6 +14,7 @@ from msgspec import Struct
 from adapters.interface import Answer, Parcel, Send
 from gateway.clock import Clock
 from gateway.directory import Directory, Lane
+from gateway.failpoints import Reach
 from gateway.locks import LaneLocks, ResidentLocks
 from gateway.logs import Log
 from gateway.outcomes import Outcome, next_wait, outcome_of
@@ -67,6 +68,7 @@ class Deliverer:
         log: Log,
         retry_seconds: tuple[float, ...],
         send_timeout_seconds: float,
+        reach: Reach,
     ) -> None:
         self._store = store
         self._sight = sight
@@ -78,6 +80,7 @@ class Deliverer:
         self._clock = clock
         self._log = log
         self._retry_seconds = retry_seconds
+        self._reach = reach
         self._lease = timedelta(seconds=send_timeout_seconds + LEASE_SLACK_SECONDS)
 
     async def attempt(self, delivery_id: str) -> None:
@@ -112,8 +115,11 @@ class Deliverer:
             if begun is None:
                 return
             attempt, parcel = begun
+            self._reach("delivery-begun")
             answer = await self._senders[row.adapter](parcel, let_go)
+        self._reach("delivery-sent")
         await self._settle(attempt, answer)
+        self._reach("delivery-settled")
 
     async def _begin(self, row: DeliveryRow, loaded: Loaded) -> tuple[Attempt, Parcel] | None:
         """Look, and begin to send what was seen; look again when anything changed in between. None: nothing to send."""
@@ -122,6 +128,7 @@ class Deliverer:
             if attempt is None:
                 await self._end(row, "parked", "endpoint-gone")
                 return None
+            self._reach("delivery-looked")
             try:
                 begun = await self._store.write(partial(self._begun, attempt=attempt))
             except UnknownFormatError:
@@ -182,6 +189,7 @@ class Deliverer:
         )
         sha256 = sha256_hex(body)
         receipts.add_receipt(tx, _receipt(row, attempt, state.version, sha256, self._clock))
+        self._reach("delivery-written")
         return Parcel(
             delivery_id=row.id,
             url=attempt.lane.endpoint.url,
@@ -225,6 +233,7 @@ class Deliverer:
             rows.finish(tx, row, state=outcome.state, reason=outcome.reason, now=now)
         if not answer.left:
             rows.forget_receipt(tx, row.id)
+        self._reach("delivery-settling")
         return row, outcome
 
     def _say(

@@ -6,8 +6,9 @@ Nothing is half-stored: a document is refused whole, or kept whole with its deli
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
+import msgspec
 from msgspec import Struct
 
 from consent.voices import amsterdam_day
@@ -15,6 +16,7 @@ from gateway.callers import Caller
 from gateway.clock import Clock
 from gateway.directory import Directory, Snapshot
 from gateway.errors import Refusal
+from gateway.failpoints import Reach
 from gateway.logs import Log
 from gateway.preparation import Preparation, Prepared
 from gateway.routing import planned
@@ -68,6 +70,7 @@ class Intake:
         log: Log,
         test_numbers_only: bool,
         nudge: Callable[[], None],
+        reach: Reach,
     ) -> None:
         self._store = store
         self._preparation = preparation
@@ -77,6 +80,7 @@ class Intake:
         self._log = log
         self._test_numbers_only = test_numbers_only
         self._nudge = nudge
+        self._reach = reach
 
     async def receive(self, body: bytes, form: Format, caller: Caller, key: str | None) -> Received:
         """Take a plan document in. Raises Refusal, with every finding and no value, and then nothing is kept."""
@@ -89,6 +93,7 @@ class Intake:
             if used is not None:
                 return await self._repeated(draft, prepared, used, snapshot)
             use = self._use(body, prepared)
+            self._reach("intake-sealed")
             try:
                 deliveries = await self._store.write(
                     partial(self._keep, prepared=prepared, caller=caller, key=key, use=use)
@@ -96,6 +101,7 @@ class Intake:
             except _BegunAgainError:
                 used = await self._use_of(key, body, caller)
                 continue
+            self._reach("intake-committed")
             self._nudge()
             received = self._received(draft, prepared, use, deliveries, snapshot)
             self._say(received, form, started)
@@ -157,7 +163,7 @@ class Intake:
             broken = all(finding.code == "json" for finding in error.findings)
             raise Refusal("json" if broken else "document", error.findings) from error
         if self._test_numbers_only:
-            _only_test_numbers(draft)
+            _only_test_numbers(draft, body)
         return draft
 
     def _keep(
@@ -183,7 +189,9 @@ class Intake:
         _first(added)
         for resident, due_at in prepared.wakeups:
             choice_rows.add_wakeup(tx, resident, due_at)
-        return self._plan_deliveries(tx, prepared, now)
+        deliveries = self._plan_deliveries(tx, prepared, now)
+        self._reach("intake-written")
+        return deliveries
 
     def _plan_deliveries(self, tx: Transaction, prepared: Prepared, now: datetime) -> tuple[str, ...]:
         """Plan one delivery per endpoint; what was pending for an endpoint that is no longer concerned has had its day."""
@@ -203,16 +211,28 @@ def _first(holds: bool) -> None:  # noqa: FBT001 - reads as a sentence: first, o
         raise _BegunAgainError
 
 
-def _only_test_numbers(draft: Draft) -> None:
+def _only_test_numbers(draft: Draft, body: bytes) -> None:
     """Keep real citizens out of a demo. Raises Refusal."""
     remedy = f"the demo takes BSNs from {BSN_TEST_RANGE[0]} to {BSN_TEST_RANGE[-1]} only"
+    document = msgspec.json.decode(body)
     findings = [
-        Finding(pointer=f"{draft.pointers[part.resident]}", code="not-a-test-bsn", remedy=remedy)
+        Finding(
+            pointer=_pointer_to(document, draft.pointers[part.resident], part.bsn), code="not-a-test-bsn", remedy=remedy
+        )
         for part in draft.plan.parts
         if isinstance(part, Identity) and part.bsn and int(part.bsn) not in BSN_TEST_RANGE
     ]
     if findings:
         raise Refusal("document", findings)
+
+
+def _pointer_to(document: Any, item: str, number: str) -> str:
+    """Return the pointer of the property of an item that holds this number; the item's own when it stands deeper."""
+    place = document
+    for step in item.split("/")[1:]:
+        place = place[int(step)] if isinstance(place, list) else place[step]
+    named = (name for name, value in place.items() if isinstance(value, str) and value.zfill(len(number)) == number)
+    return f"{item}/{name}" if (name := next(named, None)) else item
 
 
 def _unknown_organisations(plan: SupportPlan, snapshot: Snapshot) -> tuple[QualityFinding, ...]:

@@ -4,6 +4,9 @@ No event carries a name, a BSN, an address, plan text, a token or a payload. A d
 """
 
 import io
+import logging  # noqa: TID251 - the one place that hears what libraries log
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,13 @@ EVENTS: dict[str, frozenset[str]] = {
     "relay_published": frozenset({"published", "confirmed"}),
     "relay_failed": frozenset({"error"}),
     "replan_failed": frozenset({"resident", "error"}),
-    "broker_changed": frozenset({"change", "count"}),
+    "broker_connected": frozenset({"host"}),
+    "broker_disconnected": frozenset({"host"}),
+    "broker_unreachable": frozenset({"host", "error"}),
+    "publish_unconfirmed": frozenset({"count"}),
+    "wake_failed": frozenset({"error"}),
+    "delivery_dead_lettered": frozenset({"reason"}),
+    "library_warned": frozenset({"library", "level"}),
     "format_refused": frozenset({"format", "error"}),
     "formats_loaded": frozenset({"formats"}),
     "token_refused": frozenset({"client", "reason"}),
@@ -65,6 +74,29 @@ class Log:
     def close(self) -> None:
         """Close the stream; nothing is logged after this."""
         self._stream.close()
+
+
+class LibraryWarnings(logging.Handler):
+    """Says that a library had something to say, and not what: its message may hold anything."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one event for one record."""
+        self._log("library_warned", library=record.name, level=record.levelname.lower())
+
+
+@contextmanager
+def hearing_libraries(log: Log) -> Iterator[None]:
+    """Take over what libraries log, for as long as the gateway runs."""
+    handler, root = LibraryWarnings(log), logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
 
 
 def open_log(folder: Path | None, *, strict: bool = False) -> Log:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from gateway.clock import Clock
+from gateway.failpoints import Reach
 from gateway.logs import Log
 from gateway.store import choices as choice_rows
 from gateway.store import schedule
@@ -33,12 +34,13 @@ class Publisher(Protocol):
 class Relay:
     """Publishes due deliveries, and looks again at residents whose answers may have changed by themselves."""
 
-    def __init__(self, store: Store, broker: Publisher, replan: Replan, clock: Clock, log: Log) -> None:
+    def __init__(self, store: Store, broker: Publisher, replan: Replan, clock: Clock, log: Log, reach: Reach) -> None:
         self._store = store
         self._broker = broker
         self._replan = replan
         self._clock = clock
         self._log = log
+        self._reach = reach
         self._nudged = asyncio.Event()
 
     def nudge(self) -> None:
@@ -46,7 +48,9 @@ class Relay:
         self._nudged.set()
 
     async def run(self) -> None:
-        """Relay until cancelled."""
+        """Relay until cancelled. What a former process of a database without other processes held is taken up at once."""
+        if self._store.alone:
+            await self._store.write(lambda tx: schedule.release_leases(tx, self._clock.now()))
         while True:
             self._nudged.clear()
             try:
@@ -68,7 +72,9 @@ class Relay:
             ids = await self._store.write(lambda tx: schedule.claim_due(tx, now, lease, BATCH))
         if not ids:
             return False
+        self._reach("relay-claimed")
         confirmed = await self._published(ids)
+        self._reach("relay-published")
         self._log("relay_published", published=len(ids), confirmed=len(confirmed))
         return len(ids) == BATCH
 

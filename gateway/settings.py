@@ -1,5 +1,7 @@
 """Settings from the environment (`PLANBRUG_…`) or an env file; an inconsistent set is refused before anything starts."""
 
+import os
+from collections.abc import Iterable
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -7,6 +9,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from gateway.failpoints import FAILPOINTS
+
+_PREFIX = "PLANBRUG_"
 
 Network = IPv4Network | IPv6Network
 
@@ -18,7 +24,7 @@ class SettingsError(Exception):
 class Settings(BaseSettings):
     """What one gateway needs to know. Times are seconds."""
 
-    model_config = SettingsConfigDict(env_prefix="PLANBRUG_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="ignore", frozen=True)
 
     mode: Literal["demo", "production"] = "production"
     bind: str = "127.0.0.1"
@@ -67,6 +73,7 @@ class Settings(BaseSettings):
             (not demo or _is_loopback(self.bind), "MODE=demo needs BIND on a loopback address"),
             (demo or not self.clock_offset_seconds, "CLOCK_OFFSET_SECONDS works in MODE=demo only"),
             (demo or not self.failpoint, "FAILPOINT works in MODE=demo only"),
+            (not self.failpoint or self.failpoint in FAILPOINTS, "FAILPOINT is one of " + ", ".join(FAILPOINTS)),
             (demo or self.master_key_file is not None, "MODE=production needs MASTER_KEY_FILE (32 bytes, base64)"),
             (demo or bool(self.public_url), "MODE=production needs PUBLIC_URL, the address that callers use"),
             (
@@ -111,11 +118,25 @@ def load_settings(env_file: Path | None = None, **known: object) -> Settings:
 
     Raises SettingsError with one sentence per contradiction, never with a value.
     """
+    if env_file is not None and not env_file.is_file():
+        raise SettingsError(f"the settings file {env_file} is not there")
+    _refuse_unknown(os.environ)
     try:
         return Settings(_env_file=env_file, **known)  # type: ignore[arg-type,call-arg]
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, row['loc'])).upper()} {row['msg']}".strip() for row in error.errors()]
+        lines = [
+            f"{'.'.join(map(str, row['loc'])).upper()} {row['msg'].removeprefix('Value error, ')}".strip()
+            for row in error.errors()
+        ]
         raise SettingsError("\n".join(lines)) from error
+
+
+def _refuse_unknown(environment: Iterable[str]) -> None:
+    """Refuse a PLANBRUG_ variable that is no setting: a misspelt one would silently do nothing."""
+    known = {f"{_PREFIX}{name.upper()}" for name in Settings.model_fields} | {"PLANBRUG_SHARED"}
+    unknown = sorted(name for name in environment if name.upper().startswith(_PREFIX) and name.upper() not in known)
+    if unknown:
+        raise SettingsError(f"{', '.join(unknown)}: no such setting")
 
 
 def _is_loopback(host: str) -> bool:

@@ -22,9 +22,10 @@ from gateway.clock import Clock
 from gateway.delivery import Deliverer
 from gateway.directory import Directory, Entry
 from gateway.errors import Refusal
+from gateway.failpoints import failing_at
 from gateway.intake import Intake
 from gateway.locks import ResidentLocks
-from gateway.logs import Log, open_log
+from gateway.logs import Log, hearing_libraries, open_log
 from gateway.metrics import Metrics
 from gateway.preparation import Preparation
 from gateway.reading import Reading
@@ -70,8 +71,10 @@ async def open_gateway(settings: Settings, public_url: str) -> AsyncIterator[Gat
     """
     grounds = _grounds(settings.grounds_file)
     async with AsyncExitStack() as stack:
+        await asyncio.to_thread(settings.data_dir.mkdir, 0o700, parents=True, exist_ok=True)
         log = open_log(settings.data_dir / "logs")
         stack.callback(log.close)
+        stack.enter_context(hearing_libraries(log))
         clock = Clock(settings.clock_offset)
         store = await open_store(settings.database)
         stack.push_async_callback(store.close)
@@ -104,6 +107,7 @@ def _assembled(
     session: aiohttp.ClientSession,
     grounds: tuple[EnabledGround, ...],
 ) -> Gateway:
+    reach = failing_at(settings.failpoint)
     directory = Directory(store)
     residents = ResidentLocks()
     shelf = Shelf(settings.formats_dir, log)
@@ -120,13 +124,14 @@ def _assembled(
         log=log,
         retry_seconds=settings.retry_seconds,
         send_timeout_seconds=settings.send_timeout_seconds,
+        reach=reach,
     )
-    broker = open_broker(settings.amqp_url or None)
+    broker = open_broker(settings.amqp_url or None, report=lambda event, fields: log(event, **fields))
 
     async def replan(resident: str) -> object:
         return await choosing.replan(resident)
 
-    relay = Relay(store, broker, replan, clock, log)
+    relay = Relay(store, broker, replan, clock, log, reach)
     choosing = Choosing(
         store=store,
         vault=vault,
@@ -136,6 +141,7 @@ def _assembled(
         clock=clock,
         log=log,
         nudge=relay.nudge,
+        reach=reach,
     )
     intake = Intake(
         store=store,
@@ -146,6 +152,7 @@ def _assembled(
         log=log,
         test_numbers_only=settings.mode == "demo",
         nudge=relay.nudge,
+        reach=reach,
     )
     key = load_signing_key(settings.data_dir / "keys" / "gateway.jwk")
 

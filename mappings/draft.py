@@ -1,8 +1,12 @@
 """What a document becomes when it is read: a plan under draft ids, the way back into the document, and what found no place."""
 
-from msgspec import Struct
+import re
 
-from mappings.plan import SupportPlan
+from msgspec import Struct
+from msgspec.structs import replace
+
+from mappings.plan import SupportPlan, contact_id, identity_id
+from mappings.references import renamed
 
 
 class Loss(Struct, frozen=True, kw_only=True):
@@ -26,3 +30,18 @@ class Draft(Struct, frozen=True, kw_only=True):
     pointers: dict[str, str]
     references: dict[str, str]
     loss: tuple[Loss, ...]
+
+
+def with_plain_ids(plan: SupportPlan) -> SupportPlan:
+    """Return a draft's plan with ids that FHIR allows, made from the draft ids: for trying out, where no gateway gives real ones."""
+    names = {resident: _plain(resident) for resident in plan.residents}
+    for resident, name in list(names.items()):
+        names[identity_id(resident)], names[contact_id(resident)] = identity_id(name), contact_id(name)
+    for item in (*plan.parts, *plan.organisations):
+        names.setdefault(item.id, _plain(item.id))
+    return replace(renamed(plan, names), id=plan.id or "draft")
+
+
+def _plain(draft_id: str) -> str:
+    """Keep the characters of an R4 id (hl7.org/fhir/R4/datatypes.html#id), at most 64 of them."""
+    return re.sub(r"[^A-Za-z0-9.-]", "-", draft_id)[:64]

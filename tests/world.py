@@ -101,7 +101,7 @@ async def open_world(tmp_path: Path, **known: Any) -> AsyncIterator[World]:
     grounds.write_bytes(msgspec.json.encode(GROUNDS))
     asked: dict[str, Any] = {"mode": "demo", "port": 0, "data_dir": tmp_path, "grounds_file": grounds, **known}
     settings = load_settings(None, **asked)
-    async with _receiving() as (receivers, url), serving(settings) as gateway, aiohttp.ClientSession() as session:
+    async with receiving() as (receivers, url), serving(settings) as gateway, aiohttp.ClientSession() as session:
         gateway.started.set()
         for party in PARTIES:
             path = key_file(tmp_path, party.client)
@@ -126,7 +126,8 @@ async def open_world(tmp_path: Path, **known: Any) -> AsyncIterator[World]:
 
 
 @asynccontextmanager
-async def _receiving() -> AsyncIterator[tuple[dict[str, Receiver], str]]:
+async def receiving() -> AsyncIterator[tuple[dict[str, Receiver], str]]:
+    """Start a receiver per party on a free port; yield them by demo name, and their address."""
     receivers = {party.client: Receiver() for party in PARTIES}
     app = web.Application(client_max_size=50_000_000)
     for name, receiver in receivers.items():

@@ -104,7 +104,7 @@ class Story:
         )
         remarks, lost = len(sent["quality"]), len(sent["loss"])
         self._say(f"     Remarks on its quality: {remarks}. Fields that found no place: {lost}.")
-        self._say("     Marloes and her son Finn (9) chose who may see what; she chose for him.")
+        self._say("     Marloes chose who may see what, for herself and for her young son Finn.")
         for party in PARTIES:
             if party.endpoint:
                 rows = [

@@ -136,7 +136,6 @@ def _choice(
         "recipient": {"type": "organisation", "organisation": recipient},
         "parts": parts,
         "effect": effect,
-        "until": "2027-08-31",
         "givenBy": {"capacity": capacity, "person": "marloes"},
         "evidence": "gesprek aan huis, formulier 2026-09-01",
     }

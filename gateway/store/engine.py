@@ -35,7 +35,9 @@ class StoreError(Exception):
 
 
 class Store(Protocol):
-    """Reads and writes, each in one transaction."""
+    """Reads and writes, each in one transaction. `alone`: no other process writes to this database."""
+
+    alone: bool
 
     async def read(self, work: Work[Result]) -> Result:
         """Run `work` on one snapshot. Raises StoreError when the database fails."""
@@ -66,6 +68,8 @@ async def open_store(url: str, metadata_name: str = "planbrug") -> Store:
 
 class SqliteStore:
     """SQLite in WAL mode: one writing thread with group commit, readers beside it."""
+
+    alone = True
 
     def __init__(self, url: str, metadata_name: str) -> None:
         """Open, migrate and start the writer. Blocks: call it from a thread."""
@@ -190,6 +194,8 @@ class PostgresStore:
 
     A deadlock or a lost race on a unique key runs the work again.
     """
+
+    alone = False
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine

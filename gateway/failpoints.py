@@ -1,0 +1,42 @@
+"""Places where the process can be made to die, in demo mode only, to prove that nothing is lost or doubled there.
+
+A failpoint is a real SIGKILL: no handler runs, no buffer is written, no connection is closed.
+"""
+
+import os
+import signal
+from collections.abc import Callable
+
+FAILPOINTS = (
+    "intake-sealed",
+    "intake-written",
+    "intake-committed",
+    "relay-claimed",
+    "relay-published",
+    "delivery-looked",
+    "delivery-written",
+    "delivery-begun",
+    "delivery-sent",
+    "delivery-settling",
+    "delivery-settled",
+    "choices-written",
+    "choices-committed",
+    "replan-written",
+    "replan-committed",
+)
+"""Every failpoint, in the order of a plan's way. `…-written` is inside a transaction, `…-committed` just after it."""
+
+Reach = Callable[[str], None]
+"""Called at each failpoint with its name."""
+
+
+def failing_at(name: str) -> Reach:
+    """Return what to call at failpoints: it kills this process at the one called `name`; with no name it does nothing."""
+    if not name:
+        return lambda _: None
+
+    def reach(reached: str) -> None:
+        if reached == name:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return reach
