@@ -27,12 +27,11 @@ mutants: .venv/tested services
 	@$(BIN)/python tests/mutants.py
 
 services:
-	@bash deploy/install-test-services.sh
+	@sh deploy/install-test-services.sh || [ "$$CI" != true ]
 
 .venv/installed: pyproject.toml
 	@echo "setting up .venv (once, about a minute)"
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Planbrug needs Python 3.11 or newer; name one: make PYTHON=python3.12")'
-	@$(PYTHON) -m venv .venv
+	@bash deploy/make-venv.sh $(PYTHON)
 	@$(BIN)/pip install -q --disable-pip-version-check -e .
 	@touch $@
 
