@@ -1,10 +1,11 @@
 """Who and what the parts of a plan refer to: people, organisations, goals; and the same plan under other ids."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
 import msgspec
+from msgspec.structs import replace
 
 from mappings.plan import (
     Action,
@@ -13,6 +14,7 @@ from mappings.plan import (
     Contact,
     Goal,
     Identity,
+    Label,
     Provision,
     Relative,
     SupportPlan,
@@ -91,20 +93,56 @@ def broken_references(plan: SupportPlan) -> Iterator[tuple[str, str, str]]:
                 yield part.id, "organisation", "organisation"
 
 
-_REFERENCES = frozenset(
-    {"id", "resident", "subjects", "mentioned", "ref", "organisation", "provider", "goals", "residents", "source"}
-)
-"""The fields that hold an id, wherever they stand in a plan; no other field of the model has such a name."""
-
-
 def renamed(plan: SupportPlan, names: Mapping[str, str]) -> SupportPlan:
     """Return the plan with ids replaced, in every place that refers to them; an id that is not in `names` stays."""
-    return msgspec.convert(_renamed(msgspec.to_builtins(plan), names), SupportPlan)
+
+    def name(reference: str) -> str:
+        return names.get(reference, reference)
+
+    return replace(
+        plan,
+        source=name(plan.source) if plan.source else plan.source,
+        residents=tuple(map(name, plan.residents)),
+        organisations=tuple(replace(organisation, id=name(organisation.id)) for organisation in plan.organisations),
+        parts=tuple(_renamed_part(part, name) for part in plan.parts),
+    )
 
 
-def _renamed(value: Any, names: Mapping[str, str], field: str = "") -> Any:
-    if isinstance(value, dict):
-        return {key: _renamed(inner, names, key) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_renamed(inner, names, field) for inner in value]
-    return names.get(value, value) if field in _REFERENCES and isinstance(value, str) else value
+Name = Callable[[str], str]
+
+
+def _renamed_part(part: AnyPart, name: Name) -> AnyPart:
+    changed: dict[str, Any] = {"id": name(part.id), "label": _renamed_label(part.label, name)}
+    for field in _reference_fields(type(part)):
+        value = getattr(part, field)
+        if value is not None:
+            changed[field] = _renamed_value(value, name)
+    return replace(part, **changed)
+
+
+def _renamed_label(label: Label, name: Name) -> Label:
+    recorder = label.recorded_by
+    return replace(
+        label,
+        subjects=tuple(map(name, label.subjects)),
+        mentioned=tuple(map(name, label.mentioned)),
+        speaker=_renamed_value(label.speaker, name) if label.speaker else None,
+        recorded_by=replace(recorder, organisation=name(recorder.organisation)) if recorder else None,
+    )
+
+
+def _renamed_value(value: Any, name: Name) -> Any:
+    if isinstance(value, Actor):
+        return Actor(type=value.type, ref=name(value.ref)) if value.ref else value
+    return name(value) if isinstance(value, str) else tuple(map(name, value))
+
+
+_REFERENCES = frozenset({"resident", "organisation", "provider", "goals"})
+"""The fields of parts that hold an id or ids, beside those that hold an actor."""
+
+
+@cache
+def _reference_fields(kind: type) -> tuple[str, ...]:
+    """Return the fields of a kind of part that refer to something."""
+    held = tuple(field.name for field in msgspec.structs.fields(kind) if field.name in _REFERENCES)
+    return (*held, *(field for field in _actor_fields(kind) if field != "label"))
