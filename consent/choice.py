@@ -88,7 +88,9 @@ def check_choices(choices: Iterable[Choice], known_organisations: frozenset[str]
 def _findings(choice: Choice, pointer: str, known_organisations: frozenset[str]) -> Iterator[Finding]:
     recipient, needed = choice.recipient, NEEDED_BY_TYPE[choice.recipient.type]
     for name in ("organisation", "role", "person", "kind"):
-        if (getattr(recipient, name) is not None) != (name in needed):
+        said = getattr(recipient, name)
+        blank = name in {"role", "person"} and said is not None and not said.strip()
+        if (said is not None) != (name in needed) or blank:
             remedy = f"a recipient of type {recipient.type} has " + (" and ".join(needed) or "no other field")
             yield Finding(pointer=f"{pointer}/recipient/{name}", code="recipient", remedy=remedy)
     if recipient.organisation is not None and recipient.organisation not in known_organisations:
@@ -98,6 +100,6 @@ def _findings(choice: Choice, pointer: str, known_organisations: frozenset[str])
         yield Finding(pointer=f"{pointer}/until", code="period", remedy="let until be the same day as from, or later")
     if not choice.given_by.person.strip():
         yield Finding(pointer=f"{pointer}/givenBy/person", code="person", remedy="say who gave this choice")
-    if choice.given_by.capacity == "representative" and not choice.given_by.mandate:
+    if choice.given_by.capacity == "representative" and not (choice.given_by.mandate or "").strip():
         remedy = "name the mandate or court decision that lets a representative choose"
         yield Finding(pointer=f"{pointer}/givenBy/mandate", code="mandate", remedy=remedy)

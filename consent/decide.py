@@ -11,11 +11,20 @@ from typing import Literal
 
 from consent.catalogue import CatalogueEntry, EnabledGround, Ground
 from consent.choice import Choice
-from consent.index import ChoiceIndex, Match, Parts, Recipient, guarded, matches, most_specific
-from consent.voices import age_on, amsterdam_day, voices_needed
+from consent.index import (
+    ChoiceIndex,
+    PartKey,
+    Parts,
+    Recipient,
+    Speaker,
+    guarded,
+    keys_of_part,
+    matches,
+    most_specific,
+)
+from consent.voices import Voice, age_on, amsterdam_day, voices_needed
 from mappings.codes import Law, OrganisationKind, PlanStatus, Purpose
 from mappings.plan import AnyPart, Identity, Provision, Record, SupportPlan
-from mappings.references import carriers_of
 
 ReasonCode = Literal[
     "own-data",
@@ -68,8 +77,8 @@ class Case(Record, frozen=True):
     carried_parts: frozenset[str]
     carried_for: Mapping[Law, frozenset[str]]
     individual_for: Mapping[Law, frozenset[str]]
-    birth_dates: Mapping[str, date | None]
-    narrowed: Mapping[str, Mapping[str, tuple[Parts, ...]]]
+    ages: Mapping[str, int | None]
+    heard: Mapping[str, Mapping[Speaker, tuple[Parts, ...]]]
 
 
 class _Answer(Record, frozen=True):
@@ -94,32 +103,34 @@ def open_case(
     `choices` maps resident id to that resident's compiled choices; `now` is aware. Raises KeyError when a resident's choices are missing:
     whoever asks must have looked.
     """
-    carried = [part for part in plan.parts if recipient.organisation in carriers_of(part, plan)]
-    provisions = [part for part in carried if isinstance(part, Provision)]
+    individual = [part for part in plan.parts if isinstance(part, Provision) and part.individual]
+    carried = [part for part in individual if part.provider == recipient.organisation]
+    assigned = [part for part in carried if part.status in _ASSIGNED]
+    today = amsterdam_day(now)
     return Case(
         recipient=recipient,
         purpose=purpose,
         status=plan.status,
-        today=amsterdam_day(now),
+        today=today,
         grounds=tuple(
             ground for ground in grounds if recipient.kind in ground.organisation_kinds and purpose in ground.purposes
         ),
-        carries_individual=any(part.individual for part in provisions),
+        carries_individual=bool(carried),
         signed_is_decision=signed_is_decision,
-        carried_parts=frozenset(part.id for part in carried),
-        carried_for=_residents_by_law(provisions),
-        individual_for=_residents_by_law(
-            [part for part in plan.parts if isinstance(part, Provision) and part.individual]
-        ),
-        birth_dates={part.resident: part.birth_date for part in plan.parts if isinstance(part, Identity)},
-        narrowed={
-            resident: {
-                capacity: choices[resident].narrowed(capacity, recipient, purpose)
-                for capacity in ("resident", "parent", "representative")
-            }
-            for resident in plan.residents
+        carried_parts=frozenset(part.id for part in assigned),
+        carried_for=_residents_by_law(assigned),
+        individual_for=_residents_by_law(individual),
+        ages={
+            part.resident: age_on(part.birth_date, today) if part.birth_date else None
+            for part in plan.parts
+            if isinstance(part, Identity)
         },
+        heard={resident: choices[resident].heard(recipient, purpose) for resident in plan.residents},
     )
+
+
+_ASSIGNED = frozenset({"requested", "granted"})
+"""An assignment ends with the provision: what was refused, stopped or ended is a ground for nothing new."""
 
 
 def _residents_by_law(provisions: list[Provision]) -> dict[Law, frozenset[str]]:
@@ -140,7 +151,8 @@ def decide(part: AnyPart, case: Case) -> Decision:
     closed = _closed_by_phase(case)
     if closed:
         return _withheld(part, closed)
-    answers = {subject: _answer(part, subject, case) for subject in part.label.subjects}
+    keys = keys_of_part(part)
+    answers = {subject: _answer(part, keys, subject, case) for subject in part.label.subjects}
     objected = any(answer.code == "objection" for answer in answers.values())
     for ground in case.grounds:
         if _carries(ground, part, case) and not (objected and ground.entry.objectable):
@@ -200,33 +212,32 @@ def _listed(names: tuple[str, ...], name: str | None) -> bool:
     return not names or name in names
 
 
-def _answer(part: AnyPart, subject: str, case: Case) -> _Answer:
-    """Say what one subject says about `part`, by every voice that must speak for them today."""
-    birth_date = case.birth_dates.get(subject)
-    narrowed = case.narrowed[subject]
-    if birth_date is None:
-        return _unknown_age(part, narrowed, case.today)
-    given: tuple[Choice, ...] = ()
-    for voice in voices_needed(part.label.law, age_on(birth_date, case.today)):
-        said = most_specific(
-            chain.from_iterable(matches(narrowed[capacity], part, case.today) for capacity in sorted(voice))
-        )
-        if not said:
-            return _Answer(code="safety-not-named" if guarded(part) else "no-choice")
-        denials = tuple(match.choice for match in said if match.choice.effect == "deny")
-        if denials:
-            return _Answer(code="objection", choices=denials)
-        given += tuple(match.choice for match in said)
-    return _Answer(code="consent", choices=given)
+def _answer(part: AnyPart, keys: tuple[PartKey, ...], subject: str, case: Case) -> _Answer:
+    """Say what one subject says about `part`: every voice must say yes, and a no of anybody who may speak is a no.
+
+    Without a birth date nobody can say who may speak: then an objection of anybody counts, and a permit of nobody does.
+    """
+    age = case.ages.get(subject)
+    voices = voices_needed(part.label.law, age) if age is not None else ()
+    speakers = frozenset(chain.from_iterable(voices)) if age is not None else _EVERYBODY
+    said = {
+        speaker: found
+        for speaker, parts in case.heard[subject].items()
+        if speaker[0] in speakers and (found := most_specific(matches(parts, part, keys, case.today)))
+    }
+    choices = tuple(match.choice for found in said.values() for match in found)
+    denials = tuple(choice for choice in choices if choice.effect == "deny")
+    if denials:
+        return _Answer(code="objection", choices=denials)
+    if age is None:
+        return _Answer(code="age-unknown")
+    spoken = {speaker[0] for speaker in said}
+    if all(voice & spoken for voice in voices):
+        return _Answer(code="consent", choices=choices)
+    return _Answer(code="safety-not-named" if guarded(part) else "no-choice")
 
 
-def _unknown_age(part: AnyPart, narrowed: Mapping[str, tuple[Parts, ...]], today: date) -> _Answer:
-    """Without a birth date nobody can say who decides: an objection of anybody counts, a permit of nobody does."""
-    said: tuple[Match, ...] = most_specific(
-        chain.from_iterable(matches(parts, part, today) for parts in narrowed.values())
-    )
-    denials = tuple(match.choice for match in said if match.choice.effect == "deny")
-    return _Answer(code="objection", choices=denials) if denials else _Answer(code="age-unknown")
+_EVERYBODY: Voice = frozenset({"resident", "parent", "representative"})
 
 
 def _by_consent(part: AnyPart, answers: Mapping[str, _Answer]) -> Decision:

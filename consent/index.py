@@ -10,7 +10,7 @@ from datetime import date
 from itertools import product
 
 from consent.choice import Capacity, Choice, PartSelector, RecipientSelector
-from mappings.codes import Domain, Kind, OrganisationKind, Purpose
+from mappings.codes import OrganisationKind, Purpose
 from mappings.plan import AnyPart, Record
 
 Rank = tuple[int, int, int]
@@ -49,6 +49,9 @@ class _Entry(Record, frozen=True):
 
 Parts = dict[PartKey, tuple[_Entry, ...]]
 
+Speaker = tuple[Capacity, str]
+"""In which capacity, and which person. What one speaker says never overrules what another says."""
+
 
 class ChoiceIndex:
     """The compiled choices of one resident at one version."""
@@ -57,27 +60,32 @@ class ChoiceIndex:
         """Compile; the cost is in the number of choices, once."""
         self.version = version
         self.choices = tuple(choices)
-        table: dict[tuple[Capacity, RecipientKey, Purpose | None], dict[PartKey, list[_Entry]]] = {}
+        table: dict[tuple[RecipientKey, Purpose | None], dict[Speaker, dict[PartKey, list[_Entry]]]] = {}
         for choice in self.choices:
-            key = (choice.given_by.capacity, _recipient_key(choice.recipient), choice.purpose)
-            parts = table.setdefault(key, defaultdict(list))
+            said = table.setdefault((_recipient_key(choice.recipient), choice.purpose), {})
+            speaker = (choice.given_by.capacity, choice.given_by.person)
+            parts = said.setdefault(speaker, defaultdict(list))
             for selector in choice.parts or (PartSelector(),):
                 for part_rank, part_key in _part_keys(selector):
                     rank = (_RECIPIENT_RANK[choice.recipient.type], part_rank, int(choice.purpose is not None))
                     parts[part_key].append(_Entry(rank=rank, choice=choice, selector=selector))
-        self._table = {key: {name: tuple(rows) for name, rows in parts.items()} for key, parts in table.items()}
+        self._table = {
+            key: {speaker: {name: tuple(rows) for name, rows in parts.items()} for speaker, parts in said.items()}
+            for key, said in table.items()
+        }
 
-    def narrowed(self, capacity: Capacity, recipient: Recipient, purpose: Purpose) -> tuple[Parts, ...]:
-        """Return what is said in this capacity about this recipient and purpose, to look parts up in."""
-        keys = product(_keys_of(recipient), (purpose, None))
-        found = (self._table.get((capacity, key, asked)) for key, asked in keys)
-        return tuple(parts for parts in found if parts)
+    def heard(self, recipient: Recipient, purpose: Purpose) -> dict[Speaker, tuple[Parts, ...]]:
+        """Return what each speaker says about this recipient and purpose, to look parts up in."""
+        found: dict[Speaker, tuple[Parts, ...]] = {}
+        for key in product(_keys_of(recipient), (purpose, None)):
+            for speaker, parts in self._table.get(key, {}).items():
+                found[speaker] = (*found.get(speaker, ()), parts)
+        return found
 
 
-def matches(narrowed: Iterable[Parts], part: AnyPart, today: date) -> Iterator[Match]:
-    """Yield the choices that say something about `part` today."""
-    keys = _keys_of_part(part.id, part.kind, part.label.domain)
-    for parts in narrowed:
+def matches(said: Iterable[Parts], part: AnyPart, keys: tuple[PartKey, ...], today: date) -> Iterator[Match]:
+    """Yield the choices that say something about `part` today; `keys` are its `keys_of_part`."""
+    for parts in said:
         for key in keys:
             for entry in parts.get(key, ()):
                 if _in_period(entry.choice, today) and _selects(entry, part):
@@ -87,7 +95,16 @@ def matches(narrowed: Iterable[Parts], part: AnyPart, today: date) -> Iterator[M
 def most_specific(found: Iterable[Match]) -> tuple[Match, ...]:
     """Return the maximal elements: those that no other match is at least as specific as on every axis."""
     rows = tuple(found)
+    if len(rows) < 2:  # noqa: PLR2004 - with one there is nothing to compare
+        return rows
     return tuple(row for row in rows if not any(_dominates(other.rank, row.rank) for other in rows))
+
+
+def keys_of_part(part: AnyPart) -> tuple[PartKey, ...]:
+    """Return the keys under which choices about a part may stand: a fixed number, whatever the number of choices."""
+    kind, domain = part.kind, part.label.domain
+    keys: tuple[PartKey, ...] = (("any",), ("part", part.id), ("kind", kind))
+    return (*keys, ("domain", domain), ("both", kind, domain)) if domain else keys
 
 
 def guarded(part: AnyPart) -> bool:
@@ -127,11 +144,6 @@ def _part_keys(selector: PartSelector) -> Iterator[tuple[int, PartKey]]:
         yield 0, ("any",)
 
 
-def _keys_of_part(part_id: str, kind: Kind, domain: Domain | None) -> tuple[PartKey, ...]:
-    keys: tuple[PartKey, ...] = (("any",), ("part", part_id), ("kind", kind))
-    return (*keys, ("domain", domain), ("both", kind, domain)) if domain else keys
-
-
 def _in_period(choice: Choice, today: date) -> bool:
     return (choice.starts_on is None or choice.starts_on <= today) and (
         choice.ends_on is None or today <= choice.ends_on
@@ -145,7 +157,7 @@ def _selects(entry: _Entry, part: AnyPart) -> bool:
         return False
     if selector.domains and selector.part_ids and part.label.domain not in selector.domains:
         return False
-    named = bool(selector.part_ids) or "safety" in selector.kinds
+    named = bool(selector.part_ids) or (part.kind == "safety" and "safety" in selector.kinds)
     return named or entry.choice.effect == "deny" or not guarded(part)
 
 

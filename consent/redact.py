@@ -24,7 +24,8 @@ from mappings.references import organisations_of
 Pseudonym = Callable[[str], str]
 """resident id → the identifier made for one recipient; the same each time, different per recipient."""
 
-_AUTHOR = frozenset({"authored", "own-data"})
+_AUTHOR = frozenset({"authored"})
+"""Who wrote a relative down may read it back whole; a resident reads of relatives what others read of them."""
 
 
 def redact(

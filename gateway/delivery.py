@@ -31,9 +31,14 @@ from gateway.store.receipts import ReceiptRow
 
 LEASE_SLACK_SECONDS = 10
 BUSY_SECONDS = 1
+LOOKS = 16
 
 Begun = Parcel | Literal["ended", "look-again"]
 """A parcel to send; or the delivery ended without one; or something changed since the look."""
+
+
+class LookError(Exception):
+    """Whatever was looked at changed again and again; the lease brings the delivery back."""
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
@@ -123,7 +128,7 @@ class Deliverer:
 
     async def _begin(self, row: DeliveryRow, loaded: Loaded) -> tuple[Attempt, Parcel] | None:
         """Look, and begin to send what was seen; look again when anything changed in between. None: nothing to send."""
-        while True:
+        for _ in range(LOOKS):
             attempt = await self._look(row, loaded)
             if attempt is None:
                 await self._end(row, "parked", "endpoint-gone")
@@ -138,6 +143,7 @@ class Deliverer:
                 return attempt, begun
             if begun == "ended":
                 return None
+        raise LookError
 
     async def _look(self, row: DeliveryRow, loaded: Loaded) -> Attempt | None:
         snapshot = await self._directory.now()

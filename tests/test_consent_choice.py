@@ -179,15 +179,11 @@ def test_a_word_that_is_not_in_a_list_is_refused(changed: dict[str, Any]) -> Non
         msgspec.convert({**WIRE, **changed}, Choice)
 
 
-# A defect, not yet repaired: the mandate is asked for, blanks pass for one.
-@pytest.mark.xfail(strict=True, reason="blanks pass for a mandate")
 def test_blanks_are_no_mandate() -> None:
     """As they are no person."""
     assert refused(by("representative", mandate="  ")) == [("/choices/0/givenBy/mandate", "mandate")]
 
 
-# A defect, not yet repaired: a denial for an empty role or person is kept and reaches nobody.
-@pytest.mark.xfail(strict=True, reason="an empty role or person is kept, and does nothing")
 @pytest.mark.parametrize("field", ["role", "person"])
 def test_a_recipient_that_can_never_match_is_refused(field: str) -> None:
     """A denial must not silently do nothing."""

@@ -449,8 +449,6 @@ def test_a_part_without_a_decision_is_an_error_and_not_a_part() -> None:
         redact(FAMILY, {}, KOMPAS, str)
 
 
-# A defect, not yet repaired, or a rule to write down: `own-data` opens a relative's phone and unagreed name to every subject.
-@pytest.mark.xfail(strict=True, reason="own-data shows a relative's phone and unagreed name to a resident")
 def test_a_resident_does_not_read_a_relatives_contact_details() -> None:
     """Mentioned people appear by role unless they agreed, their contact details never; AVG 15(4)."""
     reader = replace(KOMPAS, resident="marloes")
