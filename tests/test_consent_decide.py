@@ -721,11 +721,23 @@ def test_the_next_ground_serves_when_the_first_does_not() -> None:
 
 def test_a_ground_never_carries_more_kinds_than_its_entry() -> None:
     """Also when somebody makes an enabled ground by hand that lets any part in."""
-    (ground,) = enabled("wmo-assignment")
+    (ground,) = enabled("wmo-decision")
     loose = (msgspec.structs.replace(ground, parts=(PartSelector(),)),)
-    action = Action(id="a", label=label(), text="t", owner=Actor(type="organisation", ref="kompas"))
-    assert ask(provision(), grounds=loose).permitted
-    assert not ask(action, others=[provision()], grounds=loose).permitted
+    asked = {"recipient": OFFICE, "purpose": "decision", "others": [provision(provider="linde")], "grounds": loose}
+    action = Action(id="a", label=label(), text="t", owner=Actor(type="organisation", ref="linde"))
+    assert ask(QUESTION, **asked).permitted
+    assert not ask(action, **asked).permitted
+
+
+@pytest.mark.parametrize(
+    ("status", "permitted"),
+    [("requested", True), ("granted", True), ("refused", False), ("stopped", False), ("ended", False)],
+)
+def test_an_assignment_ends_with_its_provision(status: str, permitted: bool) -> None:
+    """What was refused, stopped or ended gives nothing new to whoever was to carry it, the identity included."""
+    part = msgspec.structs.replace(provision(), status=status)
+    assert ask(part, grounds=ALL_GROUNDS).permitted is permitted
+    assert ask(HERS, others=[part], grounds=ALL_GROUNDS).permitted is permitted
 
 
 def test_a_general_provision_is_no_assignment() -> None:

@@ -379,6 +379,25 @@ class TestOrder:
             arrivals = [arrival.delivery for arrival in world.receivers["provider-a"].arrivals]
             assert arrivals == [older["id"], newer["id"]]
 
+    async def test_a_parked_delivery_does_not_overtake_a_newer_one(self, tmp_path: Path) -> None:
+        """Tried again by a person after a newer version arrived, it is superseded and sends nothing."""
+        async with open_world(tmp_path, retry_seconds=LATER) as world:
+            world.receivers["provider-a"].answers.append(status(422))
+            plan_id = (await world.send(example())).body["planId"]
+            await world.rest(plan_id)
+            older = await newest(world, plan_id, KOMPAS)
+            assert older["state"] == "parked"
+
+            def edit(document: dict[str, Any]) -> None:
+                document["voorzieningen"][0]["wat"] = "Budgetcoaching"
+
+            await world.send(example(edit=edit))
+            await world.rest(plan_id)
+            assert await moved(world, older["id"], "retries") == 200
+            after = await in_state(world, older["id"], "superseded", "acknowledged")
+            assert (after["state"], after["reason"]) == ("superseded", "newer-version")
+            assert len(carried(world, "provider-a", older["id"])) == 1
+
     async def test_sequence_numbers_have_no_gap(self, tmp_path: Path) -> None:
         """New plans, new versions, hidden edits, withheld views and retries between: the arrivals count 1, 2, 3, …"""
         async with open_world(tmp_path, retry_seconds=SOON) as world:
