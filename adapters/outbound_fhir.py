@@ -24,7 +24,7 @@ def fhir_sender(session: aiohttp.ClientSession) -> Send:
 def _judged(reply: Reply, parcel: Parcel) -> Answer:
     try:
         answered = [entry["response"]["status"] for entry in json.loads(reply.body)["entry"]]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return Answer(signal="no-receipt", status=reply.status)
     sent = len(json.loads(parcel.body)["entry"])
     complete = len(answered) == sent and all(str(status).startswith("2") for status in answered)

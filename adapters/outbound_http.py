@@ -8,7 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -47,8 +47,22 @@ class GuardedResolver(AbstractResolver):
 
     def allows(self, address: str) -> bool:
         """Say whether a literal address may be reached."""
-        target = ip_address(address.partition("%")[0])
-        return target.is_global or any(target in network for network in self._allowed)
+        target = _embedded(ip_address(address.partition("%")[0]))
+        public = target.is_global and not target.is_multicast
+        return public or any(target in network for network in self._allowed)
+
+
+_NAT64 = ip_network("64:ff9b::/96")
+
+
+def _embedded(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """Return the IPv4 address that an IPv6 one leads to (mapped, 6to4, Teredo, NAT64), or the address itself."""
+    if not isinstance(address, IPv6Address):
+        return address
+    if address in _NAT64:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    teredo = address.teredo[1] if address.teredo else None
+    return address.ipv4_mapped or address.sixtofour or teredo or address
 
 
 def open_session(allowed: Sequence[IPv4Network | IPv6Network], timeout_seconds: float) -> aiohttp.ClientSession:
@@ -103,8 +117,10 @@ async def post(
             parcel.url, data=_body(parcel, written), headers=sent, allow_redirects=False
         ) as response:
             if 200 <= response.status < 300:  # noqa: PLR2004 - the 2xx class
-                return Reply(response.status, await response.content.read(ANSWER_LIMIT_BYTES))
+                return Reply(response.status, await _read(response))
             return _refused(response)
+    except aiohttp.ConnectionTimeoutError:
+        return Answer(signal="timeout", left=False)
     except TimeoutError:
         return Answer(signal="timeout")
     except aiohttp.ClientConnectorError as error:
@@ -114,6 +130,16 @@ async def post(
         return Answer(signal="target-not-allowed", left=False)
     except (aiohttp.ClientError, ConnectionError, asyncio.IncompleteReadError):
         return Answer(signal="cut")
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """Read to the end of the answer, or to the limit: what is cut there is no receipt."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > ANSWER_LIMIT_BYTES:
+            return b""
+    return bytes(body)
 
 
 async def _body(parcel: Parcel, written: Written) -> AsyncIterator[bytes]:
@@ -130,10 +156,10 @@ def _refused(response: aiohttp.ClientResponse) -> Answer:
 def _retry_after(headers: CIMultiDictProxy[str]) -> float | None:
     """Read Retry-After (RFC 9110 10.2.3) in either form, as seconds from the Date of the same answer."""
     text = headers.get("Retry-After", "")
-    if text.isdigit():
-        return float(text)
     try:
+        if text.isascii() and text.isdigit():
+            return float(text[:9])
         moment: datetime = parsedate_to_datetime(text)
         return max(0.0, (moment - parsedate_to_datetime(headers["Date"])).total_seconds())
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError):
         return None

@@ -21,7 +21,7 @@ def webhook_sender(session: aiohttp.ClientSession) -> Send:
 def _judged(reply: Reply, parcel: Parcel) -> Answer:
     try:
         receipt = json.loads(reply.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return Answer(signal="no-receipt", status=reply.status)
     if not isinstance(receipt, dict) or not {"deliveryId", "sha256"} <= receipt.keys():
         return Answer(signal="no-receipt", status=reply.status)

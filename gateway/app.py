@@ -104,6 +104,8 @@ def _judge(gateway: Gateway) -> "web.Middleware":  # type: ignore[name-defined]
         response, code = await _answered(gateway, request, handler, request_id)
         response.headers.update({name: value for name, value in _HEADERS.items() if name not in response.headers})
         response.headers["X-Request-Id"] = request_id
+        if request.path.startswith("/v1"):
+            response.headers.update(VERSION_HEADER)
         route = getattr(request.match_info.route.resource, "canonical", "none")
         seconds = gateway.clock.ticks() - started
         gateway.metrics.request(request.method, route, response.status, seconds)
@@ -139,6 +141,8 @@ async def _answered(
         code = {404: "not-found", 405: "method"}.get(error.status, "parameter")
         allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
         return _told(request, Refusal(code, headers=allow), request_id), code
+    except web.RequestPayloadError:
+        return _told(request, Refusal("json"), request_id), "json"
     except StoreError:
         return _told(request, Refusal("unavailable", headers={"Retry-After": "5"}), request_id), "unavailable"
     except Exception as error:  # noqa: BLE001 - the top of a request: say which kind, never what it held

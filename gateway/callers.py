@@ -17,7 +17,7 @@ from joserfc.jwk import ECKey, KeySet
 from msgspec import Struct
 
 from gateway.clock import Clock
-from gateway.directory import Client, Directory, Entry
+from gateway.directory import Client, Directory, Entry, PublicKeys
 from gateway.errors import Refusal, refusal
 from gateway.store.assertions import use_assertion
 from gateway.store.engine import Store
@@ -133,6 +133,14 @@ class Gatekeeper:
         entry, client = known
         return Caller(entry=entry, client=client, scopes=frozenset(str(claims["scope"]).split()) & set(client.scopes))
 
+    async def _keys_of(self, client: Client) -> dict[str, Any]:
+        if client.jwks is not None:
+            return {"keys": client.jwks.keys}
+        try:
+            return await self._fetch(client.jwks_url or "")
+        except (OSError, ValueError, TimeoutError) as error:
+            raise OAuthError("invalid_client", "keys-unreachable") from error
+
     async def _client_of(self, assertion: str) -> Client:
         """Return the client that signed an assertion, and use the assertion up."""
         claimed = _claimed_subject(assertion)
@@ -140,10 +148,10 @@ class Gatekeeper:
         if known is None:
             raise OAuthError("invalid_client", "unknown-client")
         _, client = known
-        keys = client.jwks if client.jwks is not None else await self._fetch(client.jwks_url or "")
+        keys = await self._keys_of(client)
         try:
             decoded = jwt.decode(assertion, KeySet.import_key_set(keys), algorithms=ALGORITHMS)  # type: ignore[arg-type]
-        except (JoseError, ValueError, KeyError, TypeError) as error:
+        except (JoseError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise OAuthError("invalid_client", "signature") from error
         claims = decoded.claims
         now = self._clock.now()
@@ -163,7 +171,7 @@ def _claimed_subject(assertion: str) -> str:
     """Read who an assertion says it is, to find the keys to judge it with; nothing else is believed yet."""
     try:
         return str(json.loads(_unpadded(assertion.split(".")[1]))["sub"])
-    except (IndexError, ValueError, KeyError, TypeError) as error:
+    except (IndexError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise OAuthError("invalid_client", "not-a-jwt") from error
 
 
@@ -221,9 +229,9 @@ def write_private_key(path: Path, key: ECKey) -> None:
         json.dump(key.as_dict(private=True), file)
 
 
-def public_jwks(key: ECKey) -> dict[str, Any]:
+def public_jwks(key: ECKey) -> PublicKeys:
     """Return the public half as a JWK Set, for the directory."""
-    return {"keys": [key.as_dict(private=False)]}
+    return PublicKeys([dict(key.as_dict(private=False))])
 
 
 def client_assertion(key: ECKey, client_id: str, token_url: str, now: datetime, jti: str) -> str:

@@ -230,11 +230,11 @@ class Choosing:
             delivery_rows.end_pending(tx, plan_id, recipient, lane.name, state="withheld", reason=look.reason, now=now)
             return 0
         pending = delivery_rows.pending_in_lane(tx, plan_id, recipient, lane.name)
-        if pending and (pending.parts is None or look.permitted <= pending.parts):
+        if any(row.parts is None or look.permitted <= row.parts for row in pending):
             return 0
         fresh = planned(loaded.plan, lane, self._clock, now)
         _, state = self._sight.stamped(tx, look)
-        if pending is None and delivery_rows.lane_state(tx, fresh).last_view == state.version:
+        if not pending and delivery_rows.lane_state(tx, fresh).last_view == state.version:
             return 0
         delivery_rows.end_pending(
             tx, plan_id, recipient, lane.name, state="superseded", reason="newer-version", now=now

@@ -88,7 +88,7 @@ def key(file: Path) -> None:
         raise typer.Exit(1)
     made = new_key()
     write_private_key(file, made)
-    _print_json(public_jwks(made))
+    _print_json({"keys": public_jwks(made).keys})
 
 
 @app.command()

@@ -15,7 +15,7 @@ from adapters.interface import Answer, Parcel, Send
 from gateway.clock import Clock
 from gateway.directory import Directory, Lane
 from gateway.failpoints import Reach
-from gateway.locks import LaneLocks, ResidentLocks
+from gateway.locks import LaneLocks, RecipientGates, ResidentLocks
 from gateway.logs import Log
 from gateway.outcomes import Outcome, next_wait, outcome_of
 from gateway.render import Renderer, UnknownFormatError
@@ -31,6 +31,11 @@ from gateway.store.receipts import ReceiptRow
 
 LEASE_SLACK_SECONDS = 10
 BUSY_SECONDS = 1
+SENDS_PER_RECIPIENT = 8
+WAITING_PER_RECIPIENT = 64
+WAKES = 512
+"""Deliveries in hand at once: several dead recipients must fit beside the living."""
+
 LOOKS = 16
 
 Begun = Parcel | Literal["ended", "look-again"]
@@ -82,6 +87,7 @@ class Deliverer:
         self._senders = senders
         self._residents = residents
         self._lanes = LaneLocks()
+        self._gates = RecipientGates(at_once=SENDS_PER_RECIPIENT, waiting=WAITING_PER_RECIPIENT)
         self._clock = clock
         self._log = log
         self._retry_seconds = retry_seconds
@@ -96,7 +102,11 @@ class Deliverer:
         row = await self._pending(delivery_id)
         if row is None:
             return
-        async with self._lanes.hold(f"{row.plan}/{row.recipient}/{row.lane}"):
+        if self._gates.crowded(row.recipient):
+            await self._store.write(partial(self._come_back, row=row))
+            return
+        lane = f"{row.plan}/{row.recipient}/{row.lane}"
+        async with self._gates.through(row.recipient), self._lanes.hold(lane):
             row = await self._pending(delivery_id)
             if row is None:
                 return
@@ -105,6 +115,10 @@ class Deliverer:
             except Exception as error:
                 self._log("delivery_failed", delivery=delivery_id, error=type(error).__name__)
                 raise
+
+    def _come_back(self, tx: Transaction, row: DeliveryRow) -> None:
+        now = self._clock.now()
+        rows.wait(tx, row, reason="recipient-busy", until=now + timedelta(seconds=BUSY_SECONDS), now=now)
 
     async def _pending(self, delivery_id: str) -> DeliveryRow | None:
         row = await self._store.read(lambda tx: rows.get_delivery(tx, delivery_id))
@@ -169,18 +183,20 @@ class Deliverer:
         if row is None or row.state not in PENDING:
             return "ended"
         lane = rows.lane_state(tx, row)
-        if lane.newest != row.id:
+        if lane.newest != row.id and (row.sequence is None or lane.newest_pending == row.id):
             return self._ended(tx, row, "superseded", "newer-version")
-        if lane.in_flight is not None:
+        if lane.in_flight is not None or lane.newest != row.id:
             rows.wait(tx, row, reason="lane-busy", until=now + timedelta(seconds=BUSY_SECONDS), now=now)
             return "ended"
         if not self._sight.still_holds(tx, look) or directory_rows.directory_version(tx) != attempt.directory_version:
             return "look-again"
         if look.plan is None:
             views.end(tx, row.plan, look.reader.key)
+            self._end_lane(tx, row, look.reason)
             return self._ended(tx, row, "withheld", look.reason)
         view, state = self._sight.stamped(tx, look)
-        if lane.delivered_view == state.version:
+        needed = rows.yield_to(tx, row, state.version, now)
+        if not needed or lane.delivered_view == state.version:
             return self._ended(tx, row, "unchanged", "same-view")
         body, content_type = self._renderer.render(view, attempt.lane.endpoint.format)
         views.disclose(tx, row.plan, look.reader.key, look.fingerprint, state)
@@ -210,6 +226,12 @@ class Deliverer:
         self._say(row, Outcome(state, reason), row.attempts)
         return "ended"
 
+    def _end_lane(self, tx: Transaction, row: DeliveryRow, reason: str) -> None:
+        """What is no longer permitted is not permitted in an older delivery either."""
+        for found in rows.pending_in_lane(tx, row.plan, row.recipient, row.lane):
+            if found.id != row.id:
+                self._ended(tx, found, "withheld", reason)
+
     async def _end(self, row: DeliveryRow, state: str, reason: str) -> Begun:
         return await self._store.write(lambda tx: self._ended(tx, row, state, reason))
 
@@ -228,8 +250,6 @@ class Deliverer:
         assert row is not None  # noqa: S101 - deliveries are never deleted
         if row.state != "sent" or row.receipt != attempt.receipt:
             return row, Outcome(row.state, row.reason)
-        if outcome.state != "acknowledged" and rows.lane_state(tx, row).newest != row.id:
-            outcome = Outcome("superseded", "newer-version")
         delay = next_wait(row.attempts, self._retry_seconds, answer.retry_after_seconds)
         if outcome.state == "waiting" and delay is None:
             outcome = Outcome("parked", "attempts-used")

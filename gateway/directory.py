@@ -28,8 +28,17 @@ SCOPES = frozenset(
     for verb in verbs
 )
 
+_ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
+"""An R4 id, https://hl7.org/fhir/R4/datatypes.html#id: it becomes that of an Organization."""
+
 _FHIR_SCOPE = re.compile(r"system/(\*|[A-Z][A-Za-z]{2,40})\.(?=.)c?r?u?d?s?")
 """SMART App Launch 2.x system scopes, https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html."""
+
+
+class PublicKeys(Struct, frozen=True):
+    """A JWK Set (RFC 7517 section 5); the keys are judged when they are used."""
+
+    keys: list[dict[str, Any]]
 
 
 class Client(Record, frozen=True):
@@ -40,7 +49,7 @@ class Client(Record, frozen=True):
     scopes: tuple[str, ...]
     role: str | None = None
     person: str | None = None
-    jwks: dict[str, Any] | None = None
+    jwks: PublicKeys | None = None
     jwks_url: str | None = None
 
 
@@ -149,6 +158,9 @@ def _snapshot(version: int, entries: list[Entry]) -> Snapshot:
 
 def _wrong(entry: Entry, snapshot: Snapshot) -> list[Finding]:
     findings = []
+    if not _ID.fullmatch(entry.id):
+        remedy = "an id has 1 to 64 letters, digits, dots and dashes"
+        findings.append(Finding(pointer="/id", code="id", remedy=remedy))
     for position, identifier in enumerate(entry.identifiers):
         try:
             check_identifier(identifier.system, identifier.value)
@@ -182,7 +194,7 @@ def _wrong_client(client: Client, pointer: str, entry: Entry, snapshot: Snapshot
     if (client.jwks is None) == (client.jwks_url is None):
         remedy = "give the public keys as jwks, or their address as jwksUrl"
         findings.append(Finding(pointer=f"{pointer}/jwks", code="keys", remedy=remedy))
-    if client.jwks is not None and any("d" in key or "k" in key for key in client.jwks.get("keys", [])):
+    if client.jwks is not None and any("d" in key or "k" in key for key in client.jwks.keys):
         remedy = "leave private keys at home: a directory holds public keys only"
         findings.append(Finding(pointer=f"{pointer}/jwks", code="private-key", remedy=remedy))
     return findings

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from consent.voices import amsterdam_day
 from gateway.callers import Caller
@@ -91,7 +92,7 @@ class Intake:
             snapshot = await self._directory.now()
             prepared = await self._preparation.prepare(draft, body, form, caller, snapshot)
             if used is not None:
-                return await self._repeated(draft, prepared, used, snapshot)
+                return self._received(draft, prepared, used, used.deliveries, snapshot)
             use = self._use(body, prepared)
             self._reach("intake-sealed")
             try:
@@ -123,11 +124,6 @@ class Intake:
         return KeyUse(
             body_fingerprint=fingerprint, plan=prepared.plan.id, version=prepared.plan.version, outcome=outcome
         )
-
-    async def _repeated(self, draft: Draft, prepared: Prepared, use: KeyUse, snapshot: Snapshot) -> Received:
-        """Answer a repeated key as the first time."""
-        deliveries = await self._store.read(lambda tx: delivery_rows.deliveries_of_version(tx, use.plan, use.version))
-        return self._received(draft, prepared, use, () if use.outcome == "unchanged" else deliveries, snapshot)
 
     def _received(
         self, draft: Draft, prepared: Prepared, use: KeyUse, deliveries: tuple[str, ...], snapshot: Snapshot
@@ -175,10 +171,15 @@ class Intake:
         for fingerprint, resident in prepared.resident_fingerprints.items():
             _first(rows.add_resident(tx, fingerprint, resident) == resident)
         _first(choice_rows.choice_versions(tx, prepared.plan.residents) == prepared.choice_versions)
+        deliveries = self._kept_version(tx, prepared, caller, now) if prepared.row else ()
         if key is not None:
-            _first(rows.add_key_use(tx, caller.client.client_id, key, use, now))
-        if prepared.row is None:
-            return ()
+            used = replace(use, deliveries=deliveries)
+            _first(rows.add_key_use(tx, caller.client.client_id, key, used, now))
+        self._reach("intake-written")
+        return deliveries
+
+    def _kept_version(self, tx: Transaction, prepared: Prepared, caller: Caller, now: datetime) -> tuple[str, ...]:
+        assert prepared.row is not None  # noqa: S101 - for the type checker
         added = rows.add_version(
             tx,
             prepared.row,
@@ -189,18 +190,20 @@ class Intake:
         _first(added)
         for resident, due_at in prepared.wakeups:
             choice_rows.add_wakeup(tx, resident, due_at)
-        deliveries = self._plan_deliveries(tx, prepared, now)
-        self._reach("intake-written")
-        return deliveries
+        return self._plan_deliveries(tx, prepared, now)
 
     def _plan_deliveries(self, tx: Transaction, prepared: Prepared, now: datetime) -> tuple[str, ...]:
         """Plan one delivery per endpoint; what was pending for an endpoint that is no longer concerned has had its day."""
         plan = prepared.plan
+        wanted = {(lane.entry.id, lane.name) for lane in prepared.lanes}
         if plan.version > 1:
             for recipient, lane in delivery_rows.pending_lanes(tx, plan.id):
-                delivery_rows.end_pending(
-                    tx, plan.id, recipient, lane, state="superseded", reason="newer-version", now=now
-                )
+                if (recipient, lane) in wanted:
+                    delivery_rows.make_room(tx, plan.id, recipient, lane, now)
+                else:
+                    delivery_rows.end_pending(
+                        tx, plan.id, recipient, lane, state="superseded", reason="newer-version", now=now
+                    )
         made = [planned(plan, lane, self._clock, now) for lane in prepared.lanes]
         delivery_rows.add_deliveries(tx, made)
         return tuple(row.id for row in made)

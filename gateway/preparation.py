@@ -55,8 +55,8 @@ class Preparation:
         current = await self._current(draft, number_fingerprint, caller)
         loaded = await self._sight.load(current.id) if current else None
         known = loaded.plan if loaded else None
-        fingerprints, residents = await self._residents(draft, caller, known)
         plan_id = current.id if current else self._clock.new_id()
+        fingerprints, residents = await self._residents(draft, plan_id, known)
         plan, ids = named(
             draft,
             plan_id=plan_id,
@@ -91,26 +91,37 @@ class Preparation:
         )
         if plan_id and (found is None or found.source != caller.organisation):
             raise refusal("document", "/planId", "name a plan of your own at this gateway, or leave planId out")
+        if plan_id and found is not None and found.id != plan_id:
+            raise refusal(
+                "document", "/planId", "this plan number belongs to another plan of yours; leave one of the two out"
+            )
         return found
 
     async def _residents(
-        self, draft: Draft, caller: Caller, known: SupportPlan | None
+        self, draft: Draft, plan_id: str, known: SupportPlan | None
     ) -> tuple[dict[str, str], dict[str, str]]:
-        """Return (resident id by keyed hash, resident id by draft id); who is new gets an id that is kept with the plan."""
+        """Return (resident id by keyed hash, resident id by draft id); who is new gets an id that is kept with the plan.
+
+        A BSN is the same person everywhere; a reference says who somebody is in one plan only. Raises Refusal: one BSN twice.
+        """
         numbers = {part.resident: part.bsn for part in draft.plan.parts if isinstance(part, Identity) and part.bsn}
-        prints = {
-            draft_id: self._master.fingerprint("bsn", numbers[draft_id])
-            if draft_id in numbers
-            else self._master.fingerprint("resident", caller.organisation, draft.references[draft_id])
-            for draft_id in draft.plan.residents
+        by_number = {who: self._master.fingerprint("bsn", number) for who, number in numbers.items()}
+        by_reference = {
+            who: self._master.fingerprint("resident", plan_id, reference) for who, reference in draft.references.items()
         }
-        found = await self._store.read(lambda tx: rows.residents_by_fingerprint(tx, list(prints.values())))
+        _each_once(draft, by_number)
+        prints = [*by_number.values(), *by_reference.values()]
+        found = await self._store.read(lambda tx: rows.residents_by_fingerprint(tx, prints))
+        kept: dict[str, str] = {}
         residents: dict[str, str] = {}
-        for draft_id, fingerprint in prints.items():
-            reference = draft.references[draft_id]
-            own = reference if known and reference in known.residents and draft_id not in numbers else None
-            residents[draft_id] = own or found.setdefault(fingerprint, self._clock.new_id())
-        return {prints[draft_id]: resident for draft_id, resident in residents.items()}, residents
+        for who, reference in draft.references.items():
+            before = found.get(by_reference[who]) or (reference if known and reference in known.residents else None)
+            if who in numbers and before and _number_of(before, known) not in {None, numbers[who]}:
+                before = None
+            resident = found.get(by_number.get(who, "")) or before or self._clock.new_id()
+            residents[who] = resident
+            kept |= {by_number[who]: resident} if who in by_number else {by_reference[who]: resident}
+        return kept, residents
 
     async def _next_version(
         self,
@@ -154,6 +165,23 @@ class Preparation:
     def _number(self, draft: Draft, caller: Caller) -> str | None:
         number = draft.plan.number
         return self._master.fingerprint("plan number", caller.organisation, number) if number else None
+
+
+def _number_of(resident: str, known: SupportPlan | None) -> str | None:
+    """Return the BSN that the current version has for a resident."""
+    parts = known.parts if known else ()
+    return next((part.bsn for part in parts if isinstance(part, Identity) and part.resident == resident), None)
+
+
+def _each_once(draft: Draft, prints: dict[str, str]) -> None:
+    """Refuse a document in which two residents are one person."""
+    seen: set[str] = set()
+    for draft_id, fingerprint in prints.items():
+        if fingerprint in seen:
+            raise refusal(
+                "document", draft.pointers[draft_id], "another resident of this plan has this BSN; correct one of them"
+            )
+        seen.add(fingerprint)
 
 
 def _numbered(plan: SupportPlan, version: int) -> SupportPlan:

@@ -125,7 +125,9 @@ def load_settings(env_file: Path | None = None, **known: object) -> Settings:
         return Settings(_env_file=env_file, **known)  # type: ignore[arg-type,call-arg]
     except ValidationError as error:
         lines = [
-            f"{'.'.join(map(str, row['loc'])).upper()} {row['msg'].removeprefix('Value error, ')}".strip()
+            f"{str(row['loc'][0]).upper()} does not fit: {row['type']}"
+            if row["loc"]
+            else row["msg"].removeprefix("Value error, ")
             for row in error.errors()
         ]
         raise SettingsError("\n".join(lines)) from error

@@ -106,7 +106,8 @@ class Sight:
         row, stored = found
         if row is None or stored is None:
             return None
-        return Loaded(row=row, plan=await self._vault.open_plan(plan_id, stored.version, stored.body))
+        plan = await self._vault.open_plan(plan_id, stored.version, stored.body)
+        return Loaded(row=row, plan=plan) if plan else None
 
     async def choices_of(self, residents: Iterable[str]) -> dict[str, ChoiceIndex]:
         """Return the compiled choices of residents as they are now; compiled once per version."""

@@ -46,12 +46,15 @@ class Vault:
         rows = [header, *(self._sealed(who, msgspec.json.encode(parts), context) for who, parts in blocks.items())]
         return msgspec.msgpack.encode(rows), msgspec.msgpack.encode([self._sealed(everybody, source_body, context)])
 
-    async def open_plan(self, plan_id: str, version: int, body: bytes) -> SupportPlan:
-        """Return the plan; parts whose key was destroyed are gone from it."""
+    async def open_plan(self, plan_id: str, version: int, body: bytes) -> SupportPlan | None:
+        """Return the plan; parts whose key was destroyed are gone from it, and with the key of its header the plan is."""
         rows = _BLOCKS.decode(body)
         await self._fetch(key_id for key_id, _ in rows)
         context = _context(plan_id, version)
-        header = _HEADER.decode(self._opened(rows[0], context) or b"")
+        text = self._opened(rows[0], context)
+        if text is None:
+            return None
+        header = _HEADER.decode(text)
         opened = (self._opened(row, context) for row in rows[1:])
         numbered = [pair for text in opened if text is not None for pair in _PARTS.decode(text)]
         numbered.sort(key=lambda pair: pair[0])

@@ -19,7 +19,7 @@ from gateway.broker import Broker, open_broker
 from gateway.callers import Gatekeeper, load_signing_key
 from gateway.choosing import Choosing
 from gateway.clock import Clock
-from gateway.delivery import Deliverer
+from gateway.delivery import WAKES, Deliverer
 from gateway.directory import Directory, Entry
 from gateway.errors import Refusal
 from gateway.failpoints import failing_at
@@ -72,7 +72,7 @@ async def open_gateway(settings: Settings, public_url: str) -> AsyncIterator[Gat
     grounds = _grounds(settings.grounds_file)
     async with AsyncExitStack() as stack:
         await asyncio.to_thread(settings.data_dir.mkdir, 0o700, parents=True, exist_ok=True)
-        log = open_log(settings.data_dir / "logs")
+        log = open_log(settings.data_dir / "logs", strict=settings.mode == "demo")
         stack.callback(log.close)
         stack.enter_context(hearing_libraries(log))
         clock = Clock(settings.clock_offset)
@@ -89,7 +89,7 @@ async def open_gateway(settings: Settings, public_url: str) -> AsyncIterator[Gat
             settings, public_url, log, clock, store, Vault(keys, master, clock), master, session, grounds
         )
         await _load_directory(gateway.directory, settings.directory_file)
-        await gateway.broker.start(gateway.deliverer.attempt)
+        await gateway.broker.start(gateway.deliverer.attempt, prefetch=WAKES)
         stack.push_async_callback(gateway.broker.stop)
         relay = asyncio.create_task(gateway.relay.run(), name="relay")
         stack.push_async_callback(_cancelled, relay)
@@ -157,9 +157,12 @@ def _assembled(
     key = load_signing_key(settings.data_dir / "keys" / "gateway.jwk")
 
     async def fetch(url: str) -> dict[str, Any]:
-        async with session.get(url, allow_redirects=False) as response:
-            found: dict[str, Any] = await response.json(content_type=None)
-            return found
+        try:
+            async with session.get(url, allow_redirects=False) as response:
+                found: dict[str, Any] = msgspec.json.decode(await response.read(), type=dict[str, Any])
+        except aiohttp.ClientError as error:
+            raise OSError("no keys there") from error
+        return found
 
     return Gateway(
         settings=settings,

@@ -22,7 +22,7 @@ from world import World, open_world
 from gateway.app import ROUTES, Route, build_app
 from gateway.callers import ASSERTION_TYPE, new_key, public_jwks, read_private_key
 from gateway.clock import Clock
-from gateway.directory import Client, Entry
+from gateway.directory import Client, Entry, PublicKeys
 from gateway.server import serving
 from gateway.settings import load_settings
 from gateway.wiring import open_gateway
@@ -252,7 +252,7 @@ class TestTokens:
         """RS384, as SMART Backend Services asks of servers."""
         key = RSAKey.generate_key(2048)
         client = Client(
-            client_id="rsa", purpose="support", scopes=("plans:read",), jwks={"keys": [key.as_dict(private=False)]}
+            client_id="rsa", purpose="support", scopes=("plans:read",), jwks=PublicKeys([dict(key.as_dict(private=False))])
         )
         await world.gateway.directory.put(Entry(id="rsa-org", name="RSA", kind="school", clients=(client,)))
         claims = claims_for(world, iss="rsa", sub="rsa")
@@ -261,7 +261,7 @@ class TestTokens:
 
     async def test_a_client_without_keys_gets_nothing(self, world: World) -> None:
         """An empty key set judges nothing right."""
-        client = Client(client_id="leeg", purpose="support", scopes=("plans:read",), jwks={"keys": []})
+        client = Client(client_id="leeg", purpose="support", scopes=("plans:read",), jwks=PublicKeys([]))
         await world.gateway.directory.put(Entry(id="leeg", name="Leeg", kind="school", clients=(client,)))
         claims = claims_for(world, iss="leeg", sub="leeg")
         assert (await asked(world, form_of(signed(claims, new_key()))))[0] == 401

@@ -36,16 +36,20 @@ class Call(Struct, frozen=True, kw_only=True):
 
     def path(self, name: str) -> str:
         """Return a path parameter."""
-        return self.http.match_info[name]
+        value = self.http.match_info[name]
+        if not _PLAIN.fullmatch(value):
+            raise Refusal("not-found")
+        return value
 
     def query(self, *allowed: str) -> Mapping[str, str]:
         """Return the query parameters. Raises Refusal on one that this route does not know, or that comes twice."""
-        names = list(self.http.query.keys())
-        for name in names:
-            if name not in allowed or names.count(name) > 1:
+        for name, value in self.http.query.items():
+            if name not in allowed or len(self.http.query.getall(name)) > 1:
                 raise refusal(
                     "parameter", f"/{name}", "this route takes, each once: " + (", ".join(allowed) or "nothing")
                 )
+            if value and not _PLAIN.fullmatch(value):
+                raise refusal("parameter", f"/{name}", "give at most 64 printable characters")
         return dict(self.http.query)
 
     async def body(self, wanted: type[Wanted]) -> Wanted:
@@ -54,6 +58,9 @@ class Call(Struct, frozen=True, kw_only=True):
             raise refusal("media-type", "", "send application/json")
         return decoded(await self.http.read(), wanted)
 
+
+_PLAIN = re.compile(r"[!-~]{1,64}")
+"""What ids, names and cursors look like: visible ASCII, and no longer than their columns."""
 
 _PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 _STEP = re.compile(r"\.(\w+)|\[(\d+)\]")

@@ -20,8 +20,8 @@ async def receive_plan(call: Call) -> web.Response:
     """POST /v1/plans: take a plan document in."""
     form = _format_in(call)
     key = call.http.headers.get("Idempotency-Key")
-    if key is not None and not 0 < len(key) <= MAX_KEY_LENGTH:
-        raise refusal("parameter", "/Idempotency-Key", f"a key has 1 to {MAX_KEY_LENGTH} characters")
+    if key is not None and not (0 < len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable()):
+        raise refusal("parameter", "/Idempotency-Key", f"a key has 1 to {MAX_KEY_LENGTH} printable characters")
     received = await call.gateway.intake.receive(await call.http.read(), form, call.by, key)
     return answer(
         _told(received),

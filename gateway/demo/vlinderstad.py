@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import Struct
 
 from consent.catalogue import GroundSetting
-from gateway.directory import Client, Endpoint, Entry
+from gateway.directory import Client, Endpoint, Entry, PublicKeys
 from mappings.codes import OrganisationKind, Purpose
 from mappings.identifiers import AGB_SYSTEM, OIN_SYSTEM
 from mappings.plan import Identifier
@@ -105,7 +105,7 @@ def key_file(data_dir: Path, client: str) -> Path:
     return data_dir / "keys" / f"{client}.jwk"
 
 
-def entry_of(party: Party, jwks: dict[str, Any], partner_url: str) -> Entry:
+def entry_of(party: Party, jwks: PublicKeys, partner_url: str) -> Entry:
     """Return the directory entry of a party whose receiver listens under `partner_url`."""
     client = Client(
         client_id=f"{party.organisation}-{party.client}",

@@ -13,6 +13,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, and_, bindparam, case, func, insert, or_, select, update
 
 from gateway.store import sequences
+from gateway.store.receipts import has_left
 from gateway.store.tables import delivery, plan
 
 Move = Callable[[Connection, str, datetime], bool]
@@ -20,18 +21,23 @@ Move = Callable[[Connection, str, datetime], bool]
 
 PENDING = ("planned", "queued", "waiting")
 
+ALIVE = (*PENDING, "sent", "acknowledged", "parked")
+"""States that still count in their lane; the others have made room."""
+
 _LANE = (
     delivery.c.plan == bindparam("lane_plan"),
     delivery.c.recipient == bindparam("lane_recipient"),
     delivery.c.lane == bindparam("lane_name"),
 )
 _ONE = select(delivery).where(delivery.c.id == bindparam("key"))
-_PENDING_IN_LANE = select(delivery).where(*_LANE, delivery.c.state.in_(PENDING))
+_PENDING_IN_LANE = select(delivery).where(*_LANE, delivery.c.state.in_(PENDING)).order_by(delivery.c.id)
+_FOR_VERSION = update(delivery).where(delivery.c.id == bindparam("key")).values(plan_version=bindparam("version"))
 _PENDING_LANES = select(delivery.c.recipient, delivery.c.lane).where(
     delivery.c.plan == bindparam("lane_plan"), delivery.c.state.in_(PENDING)
 )
 _LANE_STATE = select(
-    func.max(delivery.c.id).label("newest"),
+    func.max(case((delivery.c.state.in_(ALIVE), delivery.c.id))).label("newest"),
+    func.max(case((delivery.c.state.in_(PENDING), delivery.c.id))).label("newest_pending"),
     func.max(case((delivery.c.state == "acknowledged", delivery.c.view_version))).label("delivered_view"),
     func.max(case((delivery.c.state.in_(("acknowledged", "sent")), delivery.c.view_version))).label("last_view"),
     func.max(case((delivery.c.state == "sent", delivery.c.id))).label("in_flight"),
@@ -75,11 +81,6 @@ _RETRY = (
         updated_at=bindparam("now"),
     )
 )
-_STOP = (
-    update(delivery)
-    .where(delivery.c.id == bindparam("key"), delivery.c.state.in_(PENDING))
-    .values(state="parked", reason="stopped", due_at=None, next_attempt_at=None, updated_at=bindparam("now"))
-)
 _OF_VERSION = (
     select(delivery.c.id)
     .where(delivery.c.plan == bindparam("lane_plan"), delivery.c.plan_version == bindparam("version"))
@@ -114,6 +115,7 @@ class LaneState(Struct, frozen=True, kw_only=True):
     """How a lane stands: its newest delivery, the view that was acknowledged last or may have left, and what is in flight."""
 
     newest: str | None
+    newest_pending: str | None
     delivered_view: int | None
     last_view: int | None
     in_flight: str | None
@@ -129,15 +131,36 @@ def end_pending(
     tx: Connection, plan_id: str, recipient: str, lane: str, *, state: str, reason: str, now: datetime
 ) -> None:
     """End what is planned, queued or waiting in a lane. What is in flight ends by itself."""
-    found = pending_in_lane(tx, plan_id, recipient, lane)
-    if found:
+    for found in pending_in_lane(tx, plan_id, recipient, lane):
         finish(tx, found, state=state, reason=reason, now=now)
 
 
-def pending_in_lane(tx: Connection, plan_id: str, recipient: str, lane: str) -> DeliveryRow | None:
-    """Return what is planned, queued or waiting in a lane: one at most."""
-    row = tx.execute(_PENDING_IN_LANE, _lane(plan_id, recipient, lane)).one_or_none()
-    return _to_row(row) if row else None
+def make_room(tx: Connection, plan_id: str, recipient: str, lane: str, now: datetime) -> None:
+    """Supersede what has not begun in a lane. What has begun is known to its recipient: its successor settles it (`yield_to`)."""
+    for found in pending_in_lane(tx, plan_id, recipient, lane):
+        if found.sequence is None:
+            finish(tx, found, state="superseded", reason="newer-version", now=now)
+
+
+def yield_to(tx: Connection, row: DeliveryRow, view_version: int, now: datetime) -> bool:
+    """Let the older deliveries of a lane yield to `row`, which would carry this view; say whether `row` is needed at all.
+
+    An older one that carries the same view already stays, for the version of `row`: its recipient must not see that it was overtaken
+    by something that changed nothing for it.
+    """
+    older = [found for found in pending_in_lane(tx, row.plan, row.recipient, row.lane) if found.id < row.id]
+    same = [found for found in older if found.view_version == view_version]
+    for found in older:
+        if found not in same[-1:]:
+            finish(tx, found, state="superseded", reason="newer-version", now=now)
+    if same:
+        tx.execute(_FOR_VERSION, {"key": same[-1].id, "version": row.plan_version})
+    return not same
+
+
+def pending_in_lane(tx: Connection, plan_id: str, recipient: str, lane: str) -> tuple[DeliveryRow, ...]:
+    """Return what is planned, queued or waiting in a lane, oldest first: what has begun, and what is to follow it."""
+    return tuple(_to_row(row) for row in tx.execute(_PENDING_IN_LANE, _lane(plan_id, recipient, lane)))
 
 
 def pending_lanes(tx: Connection, plan_id: str) -> frozenset[tuple[str, str]]:
@@ -156,6 +179,7 @@ def lane_state(tx: Connection, row: DeliveryRow) -> LaneState:
     found = tx.execute(_LANE_STATE, _lane(row.plan, row.recipient, row.lane)).one()
     return LaneState(
         newest=found.newest,
+        newest_pending=found.newest_pending,
         delivered_view=found.delivered_view,
         last_view=found.last_view,
         in_flight=found.in_flight,
@@ -189,8 +213,11 @@ def begin_send(
 
 
 def finish(tx: Connection, row: DeliveryRow, *, state: str, reason: str | None, now: datetime) -> None:
-    """End a delivery. One that never arrived gives its sequence number back, so that the recipient sees no gap."""
-    if row.sequence is not None and state in {"withheld", "unchanged", "superseded"}:
+    """End a delivery. One of which nothing left gives its sequence number back, so that the recipient sees no gap.
+
+    A number under which bytes may have left is never used again: the recipient may know it.
+    """
+    if row.sequence is not None and state != "acknowledged" and not has_left(tx, row.id):
         sequences.give_back(tx, row.id, row.recipient, row.sequence)
     tx.execute(_MOVE, {"key": row.id, "to": state, "why": reason, "at": None, "now": now})
 
@@ -212,7 +239,11 @@ def retry(tx: Connection, delivery_id: str, now: datetime) -> bool:
 
 def stop(tx: Connection, delivery_id: str, now: datetime) -> bool:
     """Park a pending delivery; False when it is not pending."""
-    return bool(tx.execute(_STOP, {"key": delivery_id, "now": now}).rowcount)
+    row = get_delivery(tx, delivery_id)
+    if row is None or row.state not in PENDING:
+        return False
+    finish(tx, row, state="parked", reason="stopped", now=now)
+    return True
 
 
 def deliveries_of_version(tx: Connection, plan_id: str, version: int) -> tuple[str, ...]:

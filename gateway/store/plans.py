@@ -1,11 +1,12 @@
 """Plans, their versions and whom they are about. A row's `body` is sealed; this file never sees a plan."""
 
+import json
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, Integer, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Integer, String, bindparam, func, insert, select, update
 
 from gateway.store.tables import idempotency, plan, plan_resident, plan_version, resident_identifier
 from gateway.store.upsert import insert_absent
@@ -41,6 +42,7 @@ class KeyUse(Struct, frozen=True, kw_only=True):
     plan: str
     version: int
     outcome: str
+    deliveries: tuple[str, ...] = ()
 
 
 _BY_FINGERPRINT = select(resident_identifier.c.fingerprint, resident_identifier.c.resident).where(
@@ -60,7 +62,10 @@ _VERSION = (
 _NEXT = (
     update(plan)
     .where(plan.c.id == bindparam("key"), plan.c.version == bindparam("before"))
-    .values(version=bindparam("after"))
+    .values(
+        version=bindparam("after"),
+        number_fingerprint=func.coalesce(bindparam("number", type_=String), plan.c.number_fingerprint),
+    )
 )
 _ADD_VERSION = insert(plan_version)
 
@@ -102,7 +107,9 @@ def add_version(
         if not insert_absent(tx, plan, made):
             return False
     else:
-        moved = tx.execute(_NEXT, {"key": row.plan, "before": row.version - 1, "after": row.version})
+        moved = tx.execute(
+            _NEXT, {"key": row.plan, "before": row.version - 1, "after": row.version, "number": number_fingerprint}
+        )
         if moved.rowcount != 1:
             return False
     tx.execute(_ADD_VERSION, {name: getattr(row, name) for name in row.__struct_fields__})
@@ -139,12 +146,19 @@ def key_use(tx: Connection, client: str, key: str) -> KeyUse | None:
     row = tx.execute(select(idempotency).where(idempotency.c.client == client, idempotency.c.key == key)).one_or_none()
     if row is None:
         return None
-    return KeyUse(body_fingerprint=row.body_fingerprint, plan=row.plan, version=row.version, outcome=row.outcome)
+    return KeyUse(
+        body_fingerprint=row.body_fingerprint,
+        plan=row.plan,
+        version=row.version,
+        outcome=row.outcome,
+        deliveries=tuple(json.loads(row.deliveries)),
+    )
 
 
 def add_key_use(tx: Connection, client: str, key: str, use: KeyUse, at: datetime) -> bool:
     """Remember the use of a key; False when it was used meanwhile."""
     row = {name: getattr(use, name) for name in use.__struct_fields__}
+    row["deliveries"] = json.dumps(use.deliveries)
     return insert_absent(tx, idempotency, {"client": client, "key": key, "at": at, **row})
 
 

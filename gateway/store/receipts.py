@@ -57,6 +57,14 @@ def settle_receipt(tx: Connection, receipt_id: str, code: str) -> None:
     tx.execute(_SETTLE, {"key": receipt_id, "as_code": code})
 
 
+_LEFT = select(receipt.c.id).where(receipt.c.delivery == bindparam("of_delivery")).limit(1)
+
+
+def has_left(tx: Connection, delivery_id: str) -> bool:
+    """Say whether bytes of a delivery left, or may have: then there is a receipt."""
+    return tx.execute(_LEFT, {"of_delivery": delivery_id}).first() is not None
+
+
 def drop_receipt(tx: Connection, receipt_id: str) -> None:
     """Remove the receipt of a disclosure that turned out not to have left: the connection was never made."""
     tx.execute(delete(receipt_part).where(receipt_part.c.receipt == receipt_id))

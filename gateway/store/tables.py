@@ -128,6 +128,7 @@ idempotency = Table(
     Column("plan", String(64), nullable=False),
     Column("version", Integer, nullable=False),
     Column("outcome", String(20), nullable=False),
+    Column("deliveries", Text, nullable=False),
     Column("at", Moment, nullable=False),
     PrimaryKeyConstraint("client", "key"),
 )
@@ -225,6 +226,7 @@ receipt = Table(
     Column("at", Moment, nullable=False),
     Index("receipt_of_plan", "plan", "recipient"),
     Index("receipt_of_recipient", "recipient", "id"),
+    Index("receipt_of_delivery", "delivery"),
 )
 
 receipt_part = Table(
