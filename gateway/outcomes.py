@@ -53,6 +53,9 @@ REASONS = frozenset(row.reason for table in (BY_SIGNAL, BY_STATUS) for row in ta
     "stopped",
     "newer-version",
     "endpoint-gone",
+    "format-unknown",
+    "lane-busy",
+    "recipient-busy",
     "same-view",
     "internal",
 }

@@ -23,7 +23,8 @@ from gateway.store.receipts import PartLine
 from gateway.store.views import ViewState
 from gateway.vault import Vault
 from mappings.codes import Purpose
-from mappings.plan import PLAN_TO_JSON, SupportPlan
+from mappings.plan import PLAN_TO_JSON, SupportPlan, contact_id, identity_id
+from mappings.references import renamed
 
 
 class Reader(Struct, frozen=True, kw_only=True):
@@ -49,6 +50,7 @@ class Loaded(Struct, frozen=True, kw_only=True):
 class Look(Struct, frozen=True, kw_only=True):
     """One reader's look at one plan version. `plan` is the view, or None when there is nothing to see.
 
+    `shown` is the view under the ids that this reader knows: its residents have the numbers that were made for it.
     `choice_versions` are the versions that were looked at: whoever discloses checks that they still hold.
     """
 
@@ -56,6 +58,7 @@ class Look(Struct, frozen=True, kw_only=True):
     reader: Reader
     decisions: Mapping[str, Decision]
     plan: SupportPlan | None
+    shown: SupportPlan | None
     fingerprint: str
     choice_versions: Mapping[str, int]
 
@@ -135,12 +138,14 @@ class Sight:
         if within is not None:
             decisions = {part_id: _narrowed(decision, within) for part_id, decision in decisions.items()}
         view = redact(loaded.plan, decisions, reader.recipient, lambda who: self.pseudonym(reader, who))
+        shown = self._shown(view, reader) if view else None
         return Look(
             loaded=loaded,
             reader=reader,
             decisions=decisions,
             plan=view,
-            fingerprint=self.fingerprint(view) if view else "",
+            shown=shown,
+            fingerprint=self.fingerprint(shown) if shown else "",
             choice_versions={resident: index.version for resident, index in choices.items()},
         )
 
@@ -150,14 +155,23 @@ class Sight:
 
     def stamped(self, tx: Transaction, look: Look) -> tuple[SupportPlan, ViewState]:
         """Return the view with its own version and date. Raises ValueError when there is nothing to see."""
-        if look.plan is None:
+        if look.shown is None:
             raise ValueError("nothing to see")
         state = views.look(tx, look.loaded.plan.id, look.reader.key, look.fingerprint, self._clock.now())
-        return replace(look.plan, version=state.version, changed_at=state.changed_at), state
+        return replace(look.shown, version=state.version, changed_at=state.changed_at), state
 
     def pseudonym(self, reader: Reader, resident: str) -> str:
         """Return the number by which this reader's organisation knows a resident."""
         return self._master.pseudonym(reader.recipient.organisation, resident)
+
+    def _shown(self, view: SupportPlan, reader: Reader) -> SupportPlan:
+        """Name residents as this reader knows them; the team that made the plan knows them by the gateway's own ids."""
+        if reader.recipient.organisation == view.source:
+            return view
+        names = {resident: self.pseudonym(reader, resident) for resident in view.residents}
+        for resident, number in tuple(names.items()):
+            names[identity_id(resident)], names[contact_id(resident)] = identity_id(number), contact_id(number)
+        return renamed(view, names)
 
     def fingerprint(self, plan: SupportPlan) -> str:
         """Return the keyed hash of what a plan or a view says."""

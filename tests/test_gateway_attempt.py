@@ -109,6 +109,48 @@ async def test_a_lane_with_something_in_flight_is_waited_for(held: Held) -> None
     assert await held.state() == ("waiting", "lane-busy")
 
 
+async def failed(held: Held) -> None:
+    """Begin to send and get a 503: bytes left, and the delivery waits."""
+    attempt = await held.look()
+    assert not isinstance(await held.begin(attempt), str)
+    await held.deliverer._settle(attempt, Answer(signal="status", status=503))
+    assert await held.state() == ("waiting", "receiver-failed")
+
+
+async def test_what_has_begun_waits_for_the_verdict_of_its_successor(held: Held) -> None:
+    """Its recipient knows of it: it neither goes with an old plan nor disappears before its successor was looked at."""
+    await failed(held)
+    await held.another("planned")
+    assert await held.begin(await held.look()) == "ended"
+    assert await held.state() == ("waiting", "lane-busy")
+
+
+async def test_a_successor_with_the_same_view_is_not_needed(held: Held) -> None:
+    """What has begun stays as it is, for the version of its successor; the recipient sees nothing of it."""
+    await failed(held)
+    successor = await held.another("planned")
+    fresh = replace(held.row, id=successor)
+    looked = await held.deliverer._look(fresh, held.loaded)
+    assert looked is not None
+    assert await held.begin(looked) == "ended"
+    assert await held.state(successor) == ("unchanged", "same-view")
+    assert (await held.state())[0] == "waiting"
+
+
+async def test_a_successor_with_another_view_supersedes_what_has_begun(held: Held) -> None:
+    """And the number under which bytes left stays with what carried them."""
+    await failed(held)
+    successor = await held.another("planned")
+    less = await held.deliverer._look(
+        replace(held.row, id=successor, parts=frozenset({held.loaded.plan.parts[0].id})), held.loaded
+    )
+    assert less is not None
+    parcel = await held.begin(less)
+    old = await held.store.read(lambda tx: rows.get_delivery(tx, held.row.id))
+    assert old is not None
+    assert (old.state, old.sequence, parcel.sequence) == ("superseded", 1, 2)
+
+
 async def test_a_choice_kept_since_the_look_asks_for_another_look(held: Held) -> None:
     """And with the new look it begins."""
     attempt = await held.look()

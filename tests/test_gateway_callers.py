@@ -252,7 +252,10 @@ class TestTokens:
         """RS384, as SMART Backend Services asks of servers."""
         key = RSAKey.generate_key(2048)
         client = Client(
-            client_id="rsa", purpose="support", scopes=("plans:read",), jwks=PublicKeys([dict(key.as_dict(private=False))])
+            client_id="rsa",
+            purpose="support",
+            scopes=("plans:read",),
+            jwks=PublicKeys([dict(key.as_dict(private=False))]),
         )
         await world.gateway.directory.put(Entry(id="rsa-org", name="RSA", kind="school", clients=(client,)))
         claims = claims_for(world, iss="rsa", sub="rsa")

@@ -3,6 +3,7 @@
 from typing import get_args
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from consent.catalogue import Ground
 from gateway.api.call import Call, answer, page_of
@@ -73,7 +74,7 @@ async def list_receipts(call: Call) -> web.Response:
     )
     shown = found[:limit]
     own = await _own_plans(call, {row.plan for row in shown})
-    items = [_receipt(row, is_own=row.plan in own) for row in shown]
+    items = [_receipt(_as_known(call, row, is_own=row.plan in own), is_own=row.plan in own) for row in shown]
     return answer({"items": items, "next": shown[-1].id if len(found) > limit else None})
 
 
@@ -127,6 +128,18 @@ def _delivery(row: DeliveryRow, *, is_own: bool) -> dict[str, object]:
         "updatedAt": row.updated_at,
         "receiptId": row.receipt,
     }
+
+
+def _as_known(call: Call, row: ReceiptRow, *, is_own: bool) -> ReceiptRow:
+    """Name residents' parts as the recipient of a receipt knows them: by the number that was made for it."""
+    if is_own:
+        return row
+    return replace(row, parts=tuple(replace(part, part_id=_known_id(call, row, part.part_id)) for part in row.parts))
+
+
+def _known_id(call: Call, row: ReceiptRow, part_id: str) -> str:
+    resident, dot, kind = part_id.partition(".")
+    return f"{call.gateway.master.pseudonym(row.recipient, resident)}.{kind}" if dot else part_id
 
 
 def _receipt(row: ReceiptRow, *, is_own: bool) -> dict[str, object]:
