@@ -4,9 +4,10 @@ PORT ?= 8080
 DATA_DIR ?= var/demo
 DATABASE ?=
 BROKER ?=
+BENCH ?=
 BIN := .venv/bin
 
-.PHONY: run test check soak mutants services clean
+.PHONY: run test check soak bench mutants services clean
 
 run: .venv/installed
 	@$(BIN)/planbrug demo --port $(PORT) --data-dir $(DATA_DIR) --database "$(DATABASE)" --broker "$(BROKER)"
@@ -22,6 +23,9 @@ check: .venv/tested
 
 soak: .venv/tested services
 	@$(BIN)/pytest -q -m soak
+
+bench: .venv/installed services
+	@$(BIN)/python bench/run.py $(BENCH)
 
 mutants: .venv/tested services
 	@$(BIN)/python tests/mutants.py

@@ -14,6 +14,7 @@ from typing import Any
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet
+from joserfc.jwt import Token
 from msgspec import Struct
 
 from gateway.clock import Clock
@@ -25,6 +26,7 @@ from gateway.store.engine import Store
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ALGORITHMS = ["ES384", "RS384"]
 TOKEN_SECONDS = 300
+TOKENS_IN_HAND = 1_000
 ASSERTION_SECONDS = 300
 CLOCK_SKEW_SECONDS = 60
 """How far a caller's clock may be off before `iat` or `nbf` lies in the future."""
@@ -77,6 +79,7 @@ class Gatekeeper:
         self._directory = directory
         self._clock = clock
         self._fetch = fetch
+        self._tokens: dict[str, Token] = {}
 
     @property
     def token_url(self) -> str:
@@ -115,10 +118,7 @@ class Gatekeeper:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
             raise Refusal("unauthenticated", headers=_CHALLENGE)
-        try:
-            decoded = jwt.decode(token.strip(), self._key, algorithms=["ES384"])
-        except (JoseError, ValueError) as error:
-            raise Refusal("unauthenticated", headers=_CHALLENGE) from error
+        decoded = self._verified(token.strip())
         claims = decoded.claims
         now = self._clock.now().timestamp()
         fresh = isinstance(claims.get("exp"), int) and now < claims["exp"]
@@ -132,6 +132,20 @@ class Gatekeeper:
             raise Refusal("unauthenticated", headers=_CHALLENGE)
         entry, client = known
         return Caller(entry=entry, client=client, scopes=frozenset(str(claims["scope"]).split()) & set(client.scopes))
+
+    def _verified(self, token: str) -> Token:
+        """Return a token whose signature holds; it is verified once, and its claims are judged at every request."""
+        known = self._tokens.get(token)
+        if known is not None:
+            return known
+        try:
+            decoded = jwt.decode(token, self._key, algorithms=["ES384"])
+        except (JoseError, ValueError) as error:
+            raise Refusal("unauthenticated", headers=_CHALLENGE) from error
+        if len(self._tokens) >= TOKENS_IN_HAND:
+            self._tokens.clear()
+        self._tokens[token] = decoded
+        return decoded
 
     async def _keys_of(self, client: Client) -> dict[str, Any]:
         if client.jwks is not None:

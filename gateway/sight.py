@@ -26,6 +26,9 @@ from mappings.codes import Purpose
 from mappings.plan import PLAN_TO_JSON, SupportPlan, contact_id, identity_id
 from mappings.references import renamed
 
+PLANS_IN_HAND = 64
+"""Opened plans that are kept in memory, newest last."""
+
 
 class Reader(Struct, frozen=True, kw_only=True):
     """Who looks, and for what. Each has a view, with a version, of its own."""
@@ -100,17 +103,26 @@ class Sight:
         self._grounds = grounds
         self._signed_is_decision = signed_is_decision
         self._indexes: dict[str, ChoiceIndex] = {}
+        self._opened: dict[tuple[str, int], SupportPlan] = {}
 
     async def load(self, plan_id: str, version: int | None = None) -> Loaded | None:
         """Open a version of a plan, by default the current one; None when there is no such plan."""
-        found = await self._store.read(
-            lambda tx: (plan_rows.plan_by_id(tx, plan_id), plan_rows.version_of(tx, plan_id, version))
-        )
-        row, stored = found
-        if row is None or stored is None:
+        row = await self._store.read(lambda tx: plan_rows.plan_by_id(tx, plan_id))
+        if row is None:
             return None
-        plan = await self._vault.open_plan(plan_id, stored.version, stored.body)
+        wanted = row.version if version is None else version
+        plan = self._opened.get((plan_id, wanted)) or await self._open(plan_id, wanted)
         return Loaded(row=row, plan=plan) if plan else None
+
+    async def _open(self, plan_id: str, version: int) -> SupportPlan | None:
+        """Open a version, and keep it in hand for a while: a version never changes, and its deliveries come together."""
+        stored = await self._store.read(lambda tx: plan_rows.version_of(tx, plan_id, version))
+        plan = await self._vault.open_plan(plan_id, version, stored.body) if stored else None
+        if plan is not None:
+            self._opened[plan_id, version] = plan
+            while len(self._opened) > PLANS_IN_HAND:
+                del self._opened[next(iter(self._opened))]
+        return plan
 
     async def choices_of(self, residents: Iterable[str]) -> dict[str, ChoiceIndex]:
         """Return the compiled choices of residents as they are now; compiled once per version."""

@@ -76,6 +76,7 @@ class SqliteStore:
         self._engine = _sqlite_engine(url)
         with self._engine.begin() as connection:
             migrate(connection, metadata_name)
+        self._reader = self._engine.connect()
         self._queue: queue.SimpleQueue[_Piece | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write_forever, name="planbrug-writer", daemon=True)
         self._writer.start()
@@ -95,12 +96,13 @@ class SqliteStore:
         """Let the writer finish."""
         self._queue.put(None)
         await asyncio.to_thread(self._writer.join)
+        self._reader.close()
         self._engine.dispose()
 
     def _read(self, work: Work[Result]) -> Result:
         try:
-            with self._engine.connect() as connection, connection.begin():
-                return work(connection)
+            with self._reader.begin():
+                return work(self._reader)
         except OperationalError as error:
             raise StoreError("the database did not answer") from error
 
@@ -146,16 +148,27 @@ class _Piece:
 
 
 def _commit_together(connection: Connection, pieces: list[_Piece]) -> None:
+    """Commit pieces in one transaction, each in a savepoint, so that one that fails takes no other along; one alone needs none."""
+    run = _run_in_savepoint if len(pieces) > 1 else _run_alone
     try:
-        with connection.begin():
+        with connection.begin() as transaction:
             for piece in pieces:
-                _run_in_savepoint(connection, piece)
+                run(connection, piece)
+            if pieces and run is _run_alone and pieces[0].error is not None:
+                transaction.rollback()
     except DBAPIError as error:
         for piece in pieces:
             piece.error = StoreError("the database could not commit; nothing was kept")
             piece.error.__cause__ = error
     for piece in pieces:
         piece.settle()
+
+
+def _run_alone(connection: Connection, piece: _Piece) -> None:
+    try:
+        piece.result = piece.work(connection)
+    except Exception as error:  # noqa: BLE001 - as in a savepoint
+        piece.error = error
 
 
 def _run_in_savepoint(connection: Connection, piece: _Piece) -> None:

@@ -78,7 +78,8 @@ def residents_by_fingerprint(tx: Connection, fingerprints: list[str]) -> dict[st
 
 def add_resident(tx: Connection, fingerprint: str, resident: str) -> str:
     """Remember a resident by an identifier; return the resident that has it now, which may be another."""
-    insert_absent(tx, resident_identifier, {"fingerprint": fingerprint, "resident": resident})
+    if insert_absent(tx, resident_identifier, {"fingerprint": fingerprint, "resident": resident}):
+        return resident
     return residents_by_fingerprint(tx, [fingerprint])[fingerprint]
 
 
