@@ -5,7 +5,7 @@ Guards against server-side request forgery: a name is resolved here, and the con
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -13,7 +13,6 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
-from multidict import CIMultiDictProxy
 
 from adapters.interface import Answer, Parcel, Written
 
@@ -153,7 +152,7 @@ def _refused(response: aiohttp.ClientResponse) -> Answer:
     return Answer(signal="status", status=response.status, retry_after_seconds=_retry_after(response.headers))
 
 
-def _retry_after(headers: CIMultiDictProxy[str]) -> float | None:
+def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Read Retry-After (RFC 9110 10.2.3) in either form, as seconds from the Date of the same answer."""
     text = headers.get("Retry-After", "")
     try:
