@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 from msgspec import Struct
 
 from gateway.api import deliveries, organisations, plans, public, residents
@@ -92,7 +93,7 @@ def _bound(gateway: Gateway, route: Route) -> Callable[[web.Request], Awaitable[
     return handle
 
 
-def _judge(gateway: Gateway) -> "web.Middleware":  # type: ignore[name-defined]
+def _judge(gateway: Gateway) -> Middleware:
     """Return the middleware that turns every error into its row of the table, and writes one line per request."""
 
     @web.middleware

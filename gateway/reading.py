@@ -17,6 +17,7 @@ from gateway.store import receipts, views
 from gateway.store.engine import Store, Transaction
 from gateway.store.locks import lock
 from gateway.store.receipts import ReceiptRow
+from mappings.codes import Purpose
 
 LOOKS = 8
 
@@ -106,7 +107,7 @@ class Reading:
         )
 
 
-def reader_of(entry: Entry, purpose: str | None, role: str | None, person: str | None) -> Reader:
+def reader_of(entry: Entry, purpose: Purpose | None, role: str | None, person: str | None) -> Reader:
     """Return somebody of an organisation as a reader; without a purpose the one that its deliveries have."""
     fallback = entry.clients[0].purpose if entry.clients else "support"
-    return Reader(recipient=entry.recipient(role=role, person=person), purpose=purpose or fallback)  # type: ignore[arg-type]
+    return Reader(recipient=entry.recipient(role=role, person=person), purpose=purpose or fallback)

@@ -87,16 +87,20 @@ async def show_view(call: Call) -> web.Response:
     entry = (await gateway.directory.now()).entries.get(call.path("organisationId"))
     if entry is None:
         raise Refusal("not-found")
-    purpose = query.get("purpose")
-    if purpose is not None and purpose not in get_args(Purpose):
-        raise refusal("parameter", "/purpose", "the purposes are " + ", ".join(get_args(Purpose)))
-    reader = reader_of(entry, purpose, query.get("role"), query.get("person"))
+    reader = reader_of(entry, _purpose(query.get("purpose")), query.get("role"), query.get("person"))
     look, page = await gateway.reading.preview(plan.id, reader, FHIR)
     if "fhir+json" in call.http.headers.get("Accept", ""):
         if page is None:
             raise Refusal("not-found")
         return web.Response(body=page.body, headers={"Content-Type": FHIR_JSON, "ETag": etag(page.version)})
     return answer(_explained(look, page, resident))
+
+
+def _purpose(name: str | None) -> Purpose | None:
+    found = next((purpose for purpose in get_args(Purpose) if purpose == name), None)
+    if name is not None and found is None:
+        raise refusal("parameter", "/purpose", "the purposes are " + ", ".join(get_args(Purpose)))
+    return found
 
 
 async def _plans(call: Call, resident: str) -> tuple[PlanRow, ...]:
