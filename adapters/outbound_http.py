@@ -65,10 +65,11 @@ def _embedded(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 
 
 def open_session(allowed: Sequence[IPv4Network | IPv6Network], timeout_seconds: float) -> aiohttp.ClientSession:
-    """Open the client session that all ways out share."""
+    """Open the client session that all ways out share. It bounds no connections: whoever sends bounds them per recipient, and two
+    recipients may share a host."""
     resolver = GuardedResolver(allowed)
     return aiohttp.ClientSession(
-        connector=_GuardedConnector(resolver=resolver, limit_per_host=8, use_dns_cache=False),
+        connector=_GuardedConnector(resolver=resolver, limit=0, use_dns_cache=False),
         timeout=aiohttp.ClientTimeout(total=timeout_seconds, connect=timeout_seconds / 2),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=True,
@@ -78,8 +79,8 @@ def open_session(allowed: Sequence[IPv4Network | IPv6Network], timeout_seconds: 
 class _GuardedConnector(aiohttp.TCPConnector):
     """Judges literal addresses too, which aiohttp does not hand to a resolver."""
 
-    def __init__(self, *, resolver: GuardedResolver, limit_per_host: int, use_dns_cache: bool) -> None:
-        super().__init__(resolver=resolver, limit_per_host=limit_per_host, use_dns_cache=use_dns_cache)
+    def __init__(self, *, resolver: GuardedResolver, limit: int, use_dns_cache: bool) -> None:
+        super().__init__(resolver=resolver, limit=limit, use_dns_cache=use_dns_cache)
         self._guard = resolver
 
     async def _resolve_host(

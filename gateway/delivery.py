@@ -258,7 +258,7 @@ class Deliverer:
         else:
             rows.finish(tx, row, state=outcome.state, reason=outcome.reason, now=now)
         if not answer.left:
-            rows.forget_receipt(tx, row.id)
+            rows.restore_receipt(tx, row.id)
         self._reach("delivery-settling")
         return row, outcome
 

@@ -220,3 +220,17 @@ async def test_a_read_that_nothing_came_between_is_a_page(held: Held) -> None:
     """The control: a page, of the version that it says."""
     page = await held.store.write(await disclosed(held))
     assert page.version == 1
+
+
+async def test_a_receipt_outlives_a_later_attempt_of_which_nothing_left(held: Held) -> None:
+    """After a 503 and then no connection, the delivery still names the receipt of the bytes that left."""
+    await failed(held)
+    first = await held.store.read(lambda tx: rows.get_delivery(tx, held.row.id))
+    again = await held.look()
+    assert not isinstance(await held.begin(again), str)
+    await held.deliverer._settle(again, Answer(signal="not-connected", left=False))
+    row = await held.store.read(lambda tx: rows.get_delivery(tx, held.row.id))
+    assert first is not None
+    assert row is not None
+    assert row.reason == "not-connected"
+    assert row.receipt == first.receipt is not None

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, and_, bindparam, case, func, insert, or_, sel
 
 from gateway.store import sequences
 from gateway.store.receipts import has_left
-from gateway.store.tables import delivery, plan
+from gateway.store.tables import delivery, plan, receipt
 
 Move = Callable[[Connection, str, datetime], bool]
 """(transaction, delivery id, now) → whether the delivery was in a state for it."""
@@ -68,7 +68,11 @@ _MOVE = (
         updated_at=bindparam("now"),
     )
 )
-_FORGET_RECEIPT = update(delivery).where(delivery.c.id == bindparam("key")).values(receipt=None)
+_RESTORE_RECEIPT = (
+    update(delivery)
+    .where(delivery.c.id == bindparam("key"))
+    .values(receipt=select(func.max(receipt.c.id)).where(receipt.c.delivery == delivery.c.id).scalar_subquery())
+)
 _RETRY = (
     update(delivery)
     .where(delivery.c.id == bindparam("key"), delivery.c.state.in_(("parked", "waiting")))
@@ -227,9 +231,9 @@ def wait(tx: Connection, row: DeliveryRow, *, reason: str, until: datetime, now:
     tx.execute(_MOVE, {"key": row.id, "to": "waiting", "why": reason, "at": until, "now": now})
 
 
-def forget_receipt(tx: Connection, delivery_id: str) -> None:
-    """Nothing left after all: the delivery has no receipt."""
-    tx.execute(_FORGET_RECEIPT, {"key": delivery_id})
+def restore_receipt(tx: Connection, delivery_id: str) -> None:
+    """Nothing left this time: the delivery has the receipt of the last attempt that something left with, or none."""
+    tx.execute(_RESTORE_RECEIPT, {"key": delivery_id})
 
 
 def retry(tx: Connection, delivery_id: str, now: datetime) -> bool:
