@@ -39,7 +39,9 @@ def medians(rows: Iterable[Row], *keys: str) -> dict[tuple[Any, ...], Row]:
         groups.setdefault(tuple(row[key] for key in keys), []).append(row)
     measures = ("plans", "plans_per_second", "p50_ms", "p99_ms", "cpu_ms_per_plan", "rss_mb")
     return {
-        key: {name: statistics.median(row[name] for row in group) for name in measures} for key, group in groups.items()
+        key: dict(zip(keys, key, strict=True))
+        | {name: statistics.median(row[name] for row in group) for name in measures}
+        for key, group in groups.items()
     }
 
 
@@ -89,11 +91,22 @@ def _table(found: dict[tuple[Any, ...], Row], trials: list[Row], figure: str, st
             _paired(trials, figure, store, name, LIMIT, "{:.2f}"),
             f"{full['cpu_ms_per_plan']:.1f}",
             f"{full['rss_mb']:.0f}",
-            f"{one['p50_ms']:.1f} / {one['p99_ms']:.1f}",
-            f"{half['p50_ms']:.1f} / {half['p99_ms']:.1f}",
+            _latency(one),
+            _latency(half),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
+
+
+def _latency(row: Row) -> str:
+    """Return p50 and p99, or that they were not measured.
+
+    The moment of planbrug's confirms is matched to plans in the order of their answers: right for a rate, and under several plans at
+    once not for a single one, as a negative wait shows.
+    """
+    if row["figure"] == "a" and row["contestant"] == "planbrug" and row["load"] != "one":
+        return "not measured"
+    return f"{row['p50_ms']:.1f} / {row['p99_ms']:.1f}"
 
 
 def _paired(trials: list[Row], figure: str, store: str, name: str, other: str, form: str) -> str:
