@@ -4,6 +4,7 @@ Nothing is cached about the answer. Compiled choices are kept per version, and t
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -27,7 +28,8 @@ from mappings.plan import PLAN_TO_JSON, SupportPlan, contact_id, identity_id
 from mappings.references import renamed
 
 PLANS_IN_HAND = 64
-"""Opened plans that are kept in memory, newest last."""
+INDEXES_IN_HAND = 10_000
+"""How many opened plans and compiled sets of choices are kept in memory; the oldest make room."""
 
 
 class Reader(Struct, frozen=True, kw_only=True):
@@ -120,19 +122,16 @@ class Sight:
         plan = await self._vault.open_plan(plan_id, version, stored.body) if stored else None
         if plan is not None:
             self._opened[plan_id, version] = plan
-            while len(self._opened) > PLANS_IN_HAND:
-                del self._opened[next(iter(self._opened))]
+            _forget_oldest(self._opened, PLANS_IN_HAND)
         return plan
 
     async def choices_of(self, residents: Iterable[str]) -> dict[str, ChoiceIndex]:
         """Return the compiled choices of residents as they are now; compiled once per version."""
         wanted = tuple(residents)
         versions = await self._store.read(lambda tx: choice_rows.choice_versions(tx, wanted))
-        known = {resident: self._indexes.get(resident) for resident in wanted}
-        stale = [who for who, index in known.items() if index is None or index.version != versions[who]]
-        if stale:
-            await self._compile(stale)
-        return {resident: self._indexes[resident] for resident in wanted}
+        known = {who: self._indexes[who] for who in wanted if who in self._indexes}
+        stale = [who for who in wanted if who not in known or known[who].version != versions[who]]
+        return known | await self._compiled(stale) if stale else known
 
     async def look(self, loaded: Loaded, reader: Reader, *, within: frozenset[str] | None = None) -> Look:
         """Decide about every part and build the view. `within`: what an earlier attempt carried, which may narrow, never widen."""
@@ -189,12 +188,21 @@ class Sight:
         """Return the keyed hash of what a plan or a view says."""
         return self._master.fingerprint("content", PLAN_TO_JSON.encode(plan).decode())
 
-    async def _compile(self, residents: list[str]) -> None:
+    async def _compiled(self, residents: list[str]) -> dict[str, ChoiceIndex]:
         found = await self._store.read(lambda tx: choice_rows.current_choices(tx, residents))
+        made: dict[str, ChoiceIndex] = {}
         for resident in residents:
             row = found.get(resident)
             opened = await self._vault.open_choices(resident, row.version, row.body) if row else ()
-            self._indexes[resident] = ChoiceIndex(opened, row.version if row else 0)
+            made[resident] = ChoiceIndex(opened, row.version if row else 0)
+        self._indexes |= made
+        _forget_oldest(self._indexes, INDEXES_IN_HAND)
+        return made
+
+
+def _forget_oldest(kept: dict[Any, Any], most: int) -> None:
+    while len(kept) > most:
+        del kept[next(iter(kept))]
 
 
 def _narrowed(decision: Decision, within: frozenset[str]) -> Decision:
