@@ -1,7 +1,6 @@
 """`planbrug format`: list formats, prove one, and try a document against it; no gateway needed."""
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -9,6 +8,7 @@ import msgspec
 import typer
 
 from consent.voices import amsterdam_day
+from gateway.clock import Clock
 from gateway.logs import open_log
 from gateway.render import FHIR, Renderer
 from gateway.shelf import Shelf, read_format
@@ -85,7 +85,7 @@ def judge(format_name: str, body: bytes) -> list[dict[str, Any]]:
             "nl": row.nl,
             "en": row.en,
         }
-        for row in check_quality(draft.plan, amsterdam_day(datetime.now(UTC)))
+        for row in check_quality(draft.plan, amsterdam_day(Clock().now()))
     ]
 
 

@@ -6,7 +6,7 @@ Nothing is half-stored: a document is refused whole, or kept whole with its deli
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -37,15 +37,16 @@ from mappings.quality import QualityFinding, check_quality
 ATTEMPTS = 8
 """How often intake begins again when somebody else wrote first, before it asks the caller to."""
 
-Outcome = Literal["created", "changed", "unchanged"]
-
 
 class Received(Struct, frozen=True, kw_only=True):
-    """What became of a document. `residents`: resident id → its reference in the document; `pointers`: id → where it stands there."""
+    """What became of a document: created, changed or unchanged.
+
+    `residents`: resident id → its reference in the document; `pointers`: id → where it stands there.
+    """
 
     plan_id: str
     version: int
-    outcome: Outcome
+    outcome: str
     deliveries: tuple[str, ...]
     residents: dict[str, str]
     pointers: dict[str, str]
@@ -133,7 +134,7 @@ class Intake:
         return Received(
             plan_id=use.plan,
             version=use.version,
-            outcome=use.outcome,  # type: ignore[arg-type]
+            outcome=use.outcome,
             deliveries=deliveries,
             residents={ids[draft_id]: reference for draft_id, reference in draft.references.items()},
             pointers={ids.get(draft_id, draft_id): pointer for draft_id, pointer in draft.pointers.items()},

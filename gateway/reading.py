@@ -21,8 +21,6 @@ from mappings.codes import Purpose
 
 LOOKS = 8
 
-Exit = Literal["read"]
-
 
 class Page(Struct, frozen=True, kw_only=True):
     """A view as bytes, with the version that its reader knows."""

@@ -1,7 +1,7 @@
 """The fictional municipality of Vlinderstad: its organisations, their clients, its grounds, and what the family chose."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -32,7 +32,7 @@ class Party(Struct, frozen=True, kw_only=True):
     scopes: tuple[str, ...]
     identifier: Identifier | None = None
     bsn_article: str | None = None
-    endpoint: tuple[str, str] | None = None
+    endpoint: tuple[Literal["webhook", "fhir"], str] | None = None
 
 
 _READ = ("plans:read", "deliveries:read", "receipts:read")
@@ -117,7 +117,7 @@ def entry_of(party: Party, jwks: PublicKeys, partner_url: str) -> Entry:
     if party.endpoint:
         adapter, form = party.endpoint
         url = f"{partner_url}/{party.client}/{adapter}"
-        endpoints = (Endpoint(adapter=adapter, url=url, format=form),)  # type: ignore[arg-type]
+        endpoints = (Endpoint(adapter=adapter, url=url, format=form),)
     return Entry(
         id=party.organisation,
         name=party.name,

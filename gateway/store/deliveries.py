@@ -85,11 +85,6 @@ _RETRY = (
         updated_at=bindparam("now"),
     )
 )
-_OF_VERSION = (
-    select(delivery.c.id)
-    .where(delivery.c.plan == bindparam("lane_plan"), delivery.c.plan_version == bindparam("version"))
-    .order_by(delivery.c.id)
-)
 _BY_STATE = select(delivery.c.state, func.count()).group_by(delivery.c.state)
 
 
@@ -248,11 +243,6 @@ def stop(tx: Connection, delivery_id: str, now: datetime) -> bool:
         return False
     finish(tx, row, state="parked", reason="stopped", now=now)
     return True
-
-
-def deliveries_of_version(tx: Connection, plan_id: str, version: int) -> tuple[str, ...]:
-    """Return the ids of the deliveries planned for one version of a plan."""
-    return tuple(tx.execute(_OF_VERSION, {"lane_plan": plan_id, "version": version}).scalars())
 
 
 def count_by_state(tx: Connection) -> dict[str, int]:
