@@ -36,7 +36,8 @@ from gateway.settings import Settings, SettingsError
 from gateway.shelf import Shelf
 from gateway.sight import Sight
 from gateway.store.directory import mark
-from gateway.store.engine import Store, open_store
+from gateway.store.engine import Store
+from gateway.store.opening import open_store
 from gateway.vault import Vault
 
 
@@ -146,6 +147,7 @@ def _assembled(
     intake = Intake(
         store=store,
         preparation=Preparation(store=store, vault=vault, sight=sight, master=master, clock=clock),
+        sight=sight,
         directory=directory,
         master=master,
         clock=clock,
