@@ -100,7 +100,7 @@ class Beginner:
     def begun(self, tx: Transaction, attempts: Sequence[Attempt]) -> list[Begun]:
         """In one transaction: judge each attempt by how things stand now, and write down those that begin."""
         now = self._clock.now()
-        lock(tx, "resident", *{who for attempt in attempts for who in attempt.look.choice_versions}, shared=True)
+        lock(tx, "choices", *{who for attempt in attempts for who in attempt.look.choice_versions}, shared=True)
         lock(tx, "lane", *{attempt.lane_key for attempt in attempts})
         known = _known(tx, attempts)
         judged = [self._judged(tx, attempt, known, now) for attempt in _each_view_once(attempts)]

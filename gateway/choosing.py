@@ -208,7 +208,7 @@ class Choosing:
     def _apply(self, tx: Transaction, plan: SupportPlan, looks: Sequence[tuple[Lane, Look]]) -> int | None:
         """In one transaction: stop what may no longer go, plan what may go now. None: something changed, look again."""
         now = self._clock.now()
-        lock(tx, "resident", *plan.residents, shared=True)
+        lock(tx, "choices", *plan.residents, shared=True)
         lock(tx, "plan", plan.id)
         row = plan_rows.plan_by_id(tx, plan.id)
         if (
@@ -246,6 +246,7 @@ class Choosing:
 
 def _kept(tx: Transaction, row: ChoicesRow, moments: Iterable[datetime], reach: Reach) -> bool:
     lock(tx, "resident", row.resident)
+    lock(tx, "choices", row.resident)
     if not rows.add_choices(tx, row):
         return False
     rows.add_wakeups(tx, [(row.resident, moment) for moment in moments])

@@ -173,7 +173,7 @@ class Intake:
     ) -> tuple[str, ...]:
         """In one transaction: residents, version, deliveries, wake-ups and key. Raises _BegunAgainError: somebody was first."""
         now = self._clock.now()
-        lock(tx, "resident", *prepared.plan.residents, shared=True)
+        lock(tx, "choices", *prepared.plan.residents, shared=True)
         for fingerprint, resident in prepared.resident_fingerprints.items():
             _first(rows.add_resident(tx, fingerprint, resident) == resident)
         _first(choice_rows.choice_versions(tx, prepared.plan.residents) == prepared.choice_versions)

@@ -68,7 +68,7 @@ class Reading:
 
     def _disclosed(self, tx: Transaction, look: Look, caller: Caller, form: str) -> Page | Literal["refused"] | None:
         """In one transaction: check the look, count the view, write the receipt. None: something changed, look again."""
-        lock(tx, "resident", *look.choice_versions, shared=True)
+        lock(tx, "choices", *look.choice_versions, shared=True)
         lock(tx, "view", f"{look.whole.id}/{look.reader.key}")
         row = plan_rows.plan_by_id(tx, look.whole.id)
         if row is None or row.version != look.whole.version or not self._sight.still_holds(tx, look):

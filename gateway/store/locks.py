@@ -1,6 +1,10 @@
 """Locks between processes, held until the transaction ends. SQLite has one writer, who needs none.
 
-A name is locked by a hash of it; two names of one hash wait for each other, which costs time and nothing else.
+A name is locked by a hash of it; two names of one hash wait for each other, which costs time and nothing else. The kinds:
+
+resident  alone by who changes choices; shared by every send until its last byte (`gateway.store.session_locks`)
+choices   alone by who changes them, after `resident`; shared by every transaction that acts on them
+lane, plan, view   alone, after `choices`
 """
 
 from sqlalchemy import bindparam, text
@@ -11,8 +15,8 @@ from gateway.store.engine import Transaction
 
 _NAMES = bindparam("names", type_=ARRAY(String()))
 _EACH = "FROM (SELECT hashtextextended(name, 0) AS key FROM unnest(:names) AS name) AS keys"
-_ALONE = text(f"SELECT pg_advisory_xact_lock(key) {_EACH}").bindparams(_NAMES)  # noqa: S608 - constants of this file
-_SHARED = text(f"SELECT pg_advisory_xact_lock_shared(key) {_EACH}").bindparams(_NAMES)  # noqa: S608
+_ALONE = text(f"SELECT pg_advisory_xact_lock(key) {_EACH}").bindparams(_NAMES)
+_SHARED = text(f"SELECT pg_advisory_xact_lock_shared(key) {_EACH}").bindparams(_NAMES)
 
 
 def lock(tx: Transaction, kind: str, *names: str, shared: bool = False) -> None:

@@ -4,7 +4,7 @@ A deadlock or a lost race on a unique key runs the work again. Any number of gat
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import asyncpg
 from sqlalchemy import ClauseElement
@@ -59,14 +59,14 @@ class PostgresStore:
 
     async def read(self, work: Work[Result]) -> Result:
         """Run `work`, each statement by itself."""
-        with _wrapped():
+        with answering():
             async with self._pool.acquire() as connection:
                 found: Result = await greenlet_spawn(work, PostgresTransaction(connection))
                 return found
 
     async def write(self, work: Work[Result]) -> Result:
         """Run `work` and commit, again when it lost a race."""
-        with _wrapped():
+        with answering():
             for _ in range(WRITE_RETRIES - 1):
                 with contextlib.suppress(asyncpg.DeadlockDetectedError, asyncpg.UniqueViolationError):
                     return await self._written(work)
@@ -76,16 +76,15 @@ class PostgresStore:
         """Let go of the pool."""
         await self._pool.close()
 
-    @contextlib.asynccontextmanager
-    async def dedicated(self) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
-        """Have a connection of one's own, for what belongs to a session: listening, and locks beyond a transaction."""
-        with _wrapped():
-            connection = await asyncpg.connect(self._address, timeout=COMMAND_TIMEOUT_SECONDS)
-        try:
-            with _wrapped():
-                yield connection
-        finally:
-            connection.terminate()
+    async def dedicated(self) -> "asyncpg.Connection[asyncpg.Record]":
+        """Return a connection of one's own, for what belongs to a session: listening, and locks beyond a transaction.
+
+        Whoever asks for it ends it with `terminate()`, and uses it within `answering()`. Raises StoreError.
+        """
+        with answering():
+            return await asyncpg.connect(
+                self._address, timeout=COMMAND_TIMEOUT_SECONDS, command_timeout=COMMAND_TIMEOUT_SECONDS
+            )
 
     async def _written(self, work: Work[Result]) -> Result:
         async with self._pool.acquire() as connection, connection.transaction():
@@ -116,7 +115,8 @@ async def _nothing(_connection: object) -> None:
 
 
 @contextlib.contextmanager
-def _wrapped() -> Iterator[None]:
+def answering() -> Iterator[None]:
+    """Turn every way in which the driver says that the database failed into StoreError."""
     try:
         yield
     except asyncpg.IntegrityConstraintViolationError as error:

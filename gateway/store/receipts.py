@@ -144,9 +144,7 @@ def _parts(tx: Transaction, receipt_ids: list[str]) -> dict[str, tuple[PartLine,
     for row in tx.execute(_GROUNDS, {"receipts": receipt_ids}):
         choices = _CHOICES.decode(row.choices)
         found.setdefault(row.receipt, []).extend(
-            PartLine(
-                part_id=part_id, kind=kind, domain=domain, ground=row.ground, article=row.article, choices=choices
-            )
+            PartLine(part_id=part_id, kind=kind, domain=domain, ground=row.ground, article=row.article, choices=choices)
             for part_id, kind, domain in _PARTS.decode(row.parts)
         )
     return {key: tuple(sorted(lines, key=lambda line: line.part_id)) for key, lines in found.items()}

@@ -22,9 +22,7 @@ _CLAIM = (
     .values(state="queued", due_at=bindparam("lease"), next_attempt_at=None, updated_at=bindparam("now"))
 )
 _LOOK_AGAIN = (
-    update(delivery)
-    .where(one_of(delivery.c.id, "ids"), delivery.c.state == "queued")
-    .values(due_at=bindparam("at"))
+    update(delivery).where(one_of(delivery.c.id, "ids"), delivery.c.state == "queued").values(due_at=bindparam("at"))
 )
 _RELEASE = update(delivery).where(is_any(delivery.c.state, ("queued", "sent"))).values(due_at=bindparam("now"))
 

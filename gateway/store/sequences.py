@@ -41,7 +41,7 @@ def take(tx: Transaction, wanted: Mapping[str, int], *, may_be_free: bool = True
     for recipient, numbers in taken.items():
         if missing := wanted[recipient] - len(numbers):
             last = _last(tx, recipient, missing)
-            numbers += range(last - missing + 1, last + 1)
+            numbers.extend(range(last - missing + 1, last + 1))
     return taken
 
 
