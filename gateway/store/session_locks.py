@@ -36,8 +36,8 @@ class SessionLocks:
         wanted = tuple(names)
         self._users.update(wanted)
         try:
-            while not self._held.issuperset(wanted) and not await self._changing.ask(wanted):
-                await asyncio.sleep(TRY_AGAIN_SECONDS)  # noqa: ASYNC110 - another process has it
+            while not self._held.issuperset(wanted) and not await self._changing.ask(wanted):  # noqa: ASYNC110
+                await asyncio.sleep(TRY_AGAIN_SECONDS)
         except BaseException:
             self.leave(wanted)
             raise
