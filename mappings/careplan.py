@@ -67,12 +67,10 @@ def plan_to_careplan(plan: SupportPlan, stamp: Resource) -> Resource:
 def _listing(plan: SupportPlan) -> dict[str, list[Resource]]:
     listed: dict[str, list[Resource]] = {"supportingInfo": [], "goal": [], "activity": []}
     for part in plan.parts:
-        resource_type = RESOURCE_TYPE[part.kind]
-        if resource_type in _PEOPLE:
-            continue
-        found = reference(resource_type, part.id)
-        element = _element(part.kind)
-        listed[element].append({"reference": found} if element == "activity" else found)
+        kind = part.kind
+        if (element := _LISTED_IN.get(kind)) is not None:
+            found = reference(RESOURCE_TYPE[kind], part.id)
+            listed[element].append({"reference": found} if element == "activity" else found)
     return listed
 
 
@@ -80,6 +78,10 @@ def _element(kind: Kind) -> str:
     if kind == "goal":
         return "goal"
     return "activity" if kind in {"action", "evaluation", "provision"} else "supportingInfo"
+
+
+_LISTED_IN = {kind: _element(kind) for kind, resource_type in RESOURCE_TYPE.items() if resource_type not in _PEOPLE}
+"""Where a CarePlan lists the parts of a kind; people stand in its CareTeam."""
 
 
 def careplan_to_header(node: Node) -> dict[str, Any]:
