@@ -84,7 +84,7 @@ class _Answer(Record, frozen=True):
     """What one subject says: yes, no, or nothing, with why."""
 
     code: ReasonCode
-    choices: tuple[Choice, ...] = ()
+    choices: Sequence[Choice] = ()
 
 
 def open_case(
@@ -240,15 +240,15 @@ def _answer(part: AnyPart, keys: tuple[PartKey, ...], subject: str, case: Case) 
     choices: list[Choice] = []
     spoken: set[Capacity] = set()
     for (capacity, _), said in case.heard[subject].items():
-        if capacity in voices.may_speak and (found := most_specific(matches(said, part, keys, case.today))):
-            choices += [match.choice for match in found]
+        if capacity in voices.may_speak and (found := matches(said, part, keys, case.today)):
+            choices += [match.choice for match in most_specific(found)]
             spoken.add(capacity)
-    if choices and (denials := tuple(choice for choice in choices if choice.effect == "deny")):
+    if denials := [choice for choice in choices if choice.effect == "deny"]:
         return _Answer(code="objection", choices=denials)
     if age is None:
         return _AGE_UNKNOWN
-    if spoken and all(voice & spoken for voice in voices.needed):
-        return _Answer(code="consent", choices=tuple(choices))
+    if spoken and not any([voice.isdisjoint(spoken) for voice in voices.needed]):
+        return _Answer(code="consent", choices=choices)
     return _NOT_NAMED if guarded(part) else _SILENCE
 
 
@@ -287,7 +287,7 @@ def _worst(codes: set[ReasonCode]) -> ReasonCode:
 
 def _refs(choices: Sequence[Choice]) -> tuple[ChoiceRef, ...]:
     versions = {choice.id: choice.version for choice in choices}
-    return tuple(ChoiceRef(id=choice_id, version=versions[choice_id]) for choice_id in sorted(versions))
+    return tuple([ChoiceRef(id=choice_id, version=versions[choice_id]) for choice_id in sorted(versions)])
 
 
 def _withheld(part: AnyPart, code: ReasonCode, choices: Sequence[Choice] = ()) -> Decision:
