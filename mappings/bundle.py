@@ -145,6 +145,7 @@ def _patients(plan: SupportPlan, stamp: Resource) -> list[Resource]:
     return [patient.resident_to_patient(each, identities.get(each), contacts.get(each), stamp) for each in named]
 
 
+_IN_PATIENT = (Identity, Contact)
 _RENDERED_AS: dict[type[AnyPart], Callable[[Any, Resource], Resource]] = {
     Relative: people.relative_to_resource,
     Goal: goal.goal_to_resource,
@@ -156,7 +157,7 @@ _RENDERED_AS: dict[type[AnyPart], Callable[[Any, Resource], Resource]] = {
 
 
 def _part_to_resources(part: AnyPart, stamp: Resource) -> list[Resource]:
-    if isinstance(part, Identity | Contact):
+    if isinstance(part, _IN_PATIENT):
         return []
     if isinstance(part, TeamMember):
         return people.member_to_resources(part, stamp)
@@ -225,4 +226,4 @@ def _subjects_in_order(part: AnyPart, place: dict[str, int]) -> AnyPart:
 
 
 def _resident_place(part: AnyPart, place: dict[str, int]) -> int:
-    return place.get(part.resident, len(place)) if isinstance(part, Identity | Contact) else 0
+    return place.get(part.resident, len(place)) if isinstance(part, _IN_PATIENT) else 0
