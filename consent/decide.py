@@ -107,7 +107,10 @@ def open_case(
     assigned = [part for part in carried if part.status in _ASSIGNED]
     today = amsterdam_day(now)
     enabled = tuple(
-        ground for ground in grounds if recipient.kind in ground.organisation_kinds and purpose in ground.purposes
+        ground
+        for ground in grounds
+        if recipient.kind in ground.organisation_kinds and purpose in ground.purposes
+        if assigned or ground.entry.reach != "carried"
     )
     by_grounds = (selector.part_ids for ground in enabled for selector in ground.parts)
     return Case(
@@ -247,9 +250,10 @@ def _answer(part: AnyPart, keys: tuple[PartKey, ...], subject: str, case: Case) 
         return _Answer(code="objection", choices=denials)
     if age is None:
         return _AGE_UNKNOWN
-    if spoken and not any([voice.isdisjoint(spoken) for voice in voices.needed]):
-        return _Answer(code="consent", choices=choices)
-    return _NOT_NAMED if guarded(part) else _SILENCE
+    for voice in voices.needed:
+        if voice.isdisjoint(spoken):
+            return _NOT_NAMED if guarded(part) else _SILENCE
+    return _Answer(code="consent", choices=choices)
 
 
 _AGE_UNKNOWN = _Answer(code="age-unknown")
@@ -286,6 +290,8 @@ def _worst(codes: set[ReasonCode]) -> ReasonCode:
 
 
 def _refs(choices: Sequence[Choice]) -> tuple[ChoiceRef, ...]:
+    if len(choices) == 1:
+        return (ChoiceRef(id=choices[0].id, version=choices[0].version),)
     versions = {choice.id: choice.version for choice in choices}
     return tuple([ChoiceRef(id=choice_id, version=versions[choice_id]) for choice_id in sorted(versions)])
 

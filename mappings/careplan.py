@@ -9,7 +9,6 @@ from mappings.codes import BASE, Kind, PlanStatus
 from mappings.elements import (
     RESOURCE_TYPE,
     Resource,
-    actor_reference,
     concept,
     definition,
     filled,
@@ -18,7 +17,7 @@ from mappings.elements import (
     subject_reference,
 )
 from mappings.node import Node
-from mappings.plan import Actor, SupportPlan
+from mappings.plan import SupportPlan, TeamMember
 
 PROFILE = definition("planbrug-careplan")
 TITLE = "Ondersteuningsplan"
@@ -44,7 +43,7 @@ _PEOPLE = frozenset({"Patient", "RelatedPerson", "PractitionerRole"})
 def plan_to_careplan(plan: SupportPlan, stamp: Resource) -> Resource:
     """Render the header; the parts only as references, in the order of the plan."""
     number = {"system": PLAN_NUMBER_SYSTEM, "value": plan.number}
-    has_team = any(part.kind == "team" for part in plan.parts)
+    has_team = any([isinstance(part, TeamMember) for part in plan.parts])
     return filled(
         {
             "resourceType": "CarePlan",
@@ -57,7 +56,7 @@ def plan_to_careplan(plan: SupportPlan, stamp: Resource) -> Resource:
             "title": TITLE,
             "subject": subject_reference(plan.residents),
             "period": period(plan.starts_on, plan.ends_on),
-            "author": actor_reference(Actor(type="organisation", ref=plan.source)) if plan.source else None,
+            "author": reference("Organization", plan.source) if plan.source else None,
             "careTeam": [reference("CareTeam", plan.id)] if has_team else None,
             **_listing(plan),
         }

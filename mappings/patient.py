@@ -73,14 +73,19 @@ def patient_to_parts(node: Node) -> list[Identity | Contact]:
 
 def _part_extension(part: Identity | Contact) -> Resource:
     label = part.label
-    inner = [extension("kind", valueCoding=coding("part-kind", part.kind))]
+    inner = [_IS_IDENTITY if isinstance(part, Identity) else _IS_CONTACT]
     if label.domain:
         inner.append(extension("domain", valueCoding=coding("life-domain", label.domain)))
     if label.law != "none":
         inner.append(extension("law", valueCoding=coding("law", label.law)))
     if label.sensitivity == "restricted":
         inner.append(extension("sensitivity", valueCoding=security(label)))
-    return extension("part", extension=[*inner, *label_extensions(label)])
+    return extension("part", extension=inner + label_extensions(label))
+
+
+_IS_IDENTITY, _IS_CONTACT = (
+    extension("kind", valueCoding=coding("part-kind", kind)) for kind in ("identity", "contact")
+)
 
 
 def _part_label(node: Node, part: Node | None) -> Label:
