@@ -246,7 +246,8 @@ def _answer(part: AnyPart, keys: tuple[PartKey, ...], subject: str, case: Case) 
         if capacity in voices.may_speak and (found := matches(said, part, keys, case.today)):
             choices += [match.choice for match in most_specific(found)]
             spoken.add(capacity)
-    if denials := [choice for choice in choices if choice.effect == "deny"]:
+    denials = [choice for choice in choices if choice.effect == "deny"]
+    if denials:
         return _Answer(code="objection", choices=denials)
     if age is None:
         return _AGE_UNKNOWN

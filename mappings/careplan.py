@@ -43,7 +43,7 @@ _PEOPLE = frozenset({"Patient", "RelatedPerson", "PractitionerRole"})
 def plan_to_careplan(plan: SupportPlan, stamp: Resource) -> Resource:
     """Render the header; the parts only as references, in the order of the plan."""
     number = {"system": PLAN_NUMBER_SYSTEM, "value": plan.number}
-    has_team = any([isinstance(part, TeamMember) for part in plan.parts])
+    has_team = any(isinstance(part, TeamMember) for part in plan.parts)
     return filled(
         {
             "resourceType": "CarePlan",

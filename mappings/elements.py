@@ -14,7 +14,6 @@ What a label says goes where R4 has a place for it (table below) and else into a
 All element names are of 4.0.1; R4B changed none of the types used here (https://hl7.org/fhir/R4B/diff.html).
 """
 
-from collections.abc import Iterable
 from datetime import date
 from functools import lru_cache
 from hashlib import sha256
