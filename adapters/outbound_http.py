@@ -13,6 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.resolver import ThreadedResolver
 
 from adapters.interface import Answer, Authorise, Parcel, Written
@@ -91,6 +92,15 @@ class _GuardedConnector(aiohttp.TCPConnector):
         if not all(self._guard.allows(result["host"]) for result in found):
             raise TargetNotAllowedError
         return found
+
+    def _release(
+        self, key: "aiohttp.client_reqrep.ConnectionKey", protocol: ResponseHandler, *, should_close: bool = False
+    ) -> None:
+        """Give a connection back. What waits in its buffer is dropped: whoever gave up must not see it leave later."""
+        broken_off = protocol.transport is not None and protocol.transport.get_write_buffer_size() > 0
+        if broken_off:
+            protocol.abort()
+        super()._release(key, protocol, should_close=should_close or broken_off)
 
 
 class Reply:

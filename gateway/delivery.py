@@ -20,6 +20,7 @@ from gateway.logs import Log
 from gateway.outcomes import Outcome, next_wait, outcome_of
 from gateway.render import Renderer, UnknownFormatError
 from gateway.seal import sha256_hex
+from gateway.sending import Sends
 from gateway.sight import Loaded, Look, Reader, Sight
 from gateway.store import deliveries as rows
 from gateway.store import directory as directory_rows
@@ -87,6 +88,7 @@ class Deliverer:
         self._senders = senders
         self._residents = residents
         self._lanes = LaneLocks()
+        self._sends = Sends()
         self._gates = RecipientGates(at_once=SENDS_PER_RECIPIENT, waiting=WAITING_PER_RECIPIENT)
         self._clock = clock
         self._log = log
@@ -116,6 +118,14 @@ class Deliverer:
                 self._log("delivery_failed", delivery=delivery_id, error=type(error).__name__)
                 raise
 
+    def stop(self, delivery_id: str) -> None:
+        """Free the lane of a delivery that was stopped, whatever its receiver does."""
+        self._sends.stop(delivery_id)
+
+    async def close(self) -> None:
+        """Listen to nobody any more."""
+        await self._sends.close()
+
     def _come_back(self, tx: Transaction, row: DeliveryRow) -> None:
         now = self._clock.now()
         rows.wait(tx, row, reason="recipient-busy", until=now + timedelta(seconds=BUSY_SECONDS), now=now)
@@ -129,13 +139,16 @@ class Deliverer:
         if loaded is None:
             await self._end(row, "parked", "internal")
             return
-        async with self._residents.shared(loaded.plan.residents) as let_go:
+        async with self._residents.shared(loaded.plan.residents) as let_go, self._sends.under_way(row.id) as stopped:
             begun = await self._begin(row, loaded)
             if begun is None:
                 return
             attempt, parcel = begun
             self._reach("delivery-begun")
-            answer = await self._senders[row.adapter](parcel, let_go)
+            send = partial(self._senders[row.adapter], parcel)
+            answer = await self._sends.answer(stopped, send, let_go, partial(self._settle, attempt))
+            if answer is None:
+                return
         self._reach("delivery-sent")
         await self._settle(attempt, answer)
         self._reach("delivery-settled")
@@ -219,6 +232,7 @@ class Deliverer:
             content_type=content_type,
             sequence=number,
             sha256=sha256,
+            token=attempt.lane.endpoint.token,
         )
 
     def _ended(self, tx: Transaction, row: DeliveryRow, state: str, reason: str) -> Begun:
@@ -249,6 +263,8 @@ class Deliverer:
         row = rows.get_delivery(tx, attempt.delivery)
         assert row is not None  # noqa: S101 - deliveries are never deleted
         if row.state != "sent" or row.receipt != attempt.receipt:
+            if row.receipt == attempt.receipt and not answer.left:
+                rows.take_back(tx, row)
             return row, Outcome(row.state, row.reason)
         delay = next_wait(row.attempts, self._retry_seconds, answer.retry_after_seconds)
         if outcome.state == "waiting" and delay is None:
