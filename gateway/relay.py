@@ -22,6 +22,9 @@ PUBLISH_LEASE_SECONDS = 60
 
 Replan = Callable[[str], Awaitable[object]]
 
+Look = Callable[[], Awaitable[None]]
+"""Look how much is due, so that intake knows when it is too much."""
+
 
 class Publisher(Protocol):
     """The side of the broker that the relay sees."""
@@ -34,13 +37,16 @@ class Publisher(Protocol):
 class Relay:
     """Publishes due deliveries, and looks again at residents whose answers may have changed by themselves."""
 
-    def __init__(self, store: Store, broker: Publisher, replan: Replan, clock: Clock, log: Log, reach: Reach) -> None:
+    def __init__(
+        self, store: Store, broker: Publisher, replan: Replan, clock: Clock, log: Log, reach: Reach, look: Look
+    ) -> None:
         self._store = store
         self._broker = broker
         self._replan = replan
         self._clock = clock
         self._log = log
         self._reach = reach
+        self._look = look
         self._nudged = asyncio.Event()
 
     def nudge(self) -> None:
@@ -63,6 +69,7 @@ class Relay:
 
     async def relay_once(self) -> bool:
         """Publish one batch and answer due wake-ups; say whether there may be more."""
+        await self._look()
         now = self._clock.now()
         for resident in await self._store.read(lambda tx: choice_rows.due_wakeups(tx, now, BATCH)):
             await self._answer_wakeup(resident)
