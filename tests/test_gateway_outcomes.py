@@ -1,4 +1,4 @@
-"""What a receiver may answer beyond the plain rows: odd bytes on the wire, waits that are asked for, and the days of the default schedule."""
+"""What a receiver may answer beyond the plain rows: odd bytes, waits that it asks for, and the days of the default schedule."""
 
 import asyncio
 import gzip
