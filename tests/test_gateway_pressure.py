@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import services
 from msgspec.structs import replace
 from receivers import status
 from sqlalchemy import func, select, update
@@ -169,11 +170,13 @@ async def test_who_may_not_send_plans_hears_that_first(tmp_path: Path) -> None:
 
 
 async def test_the_backlog_is_a_metric(tmp_path: Path) -> None:
-    """`planbrug_backlog` on the page that Prometheus reads."""
-    page = (await _page(tmp_path)).decode()
-    assert "\nplanbrug_backlog 7.0\n" in page
-
-
-async def _page(tmp_path: Path) -> bytes:
-    async with open_world(tmp_path) as world:
-        return world.gateway.metrics.page({}, backlog=7, broker_ready=True)
+    """`planbrug_backlog` on the page that Prometheus reads, as the relay counted it."""
+    (port,) = services.free_ports(1)
+    async with open_world(tmp_path, metrics_bind=f"127.0.0.1:{port}") as world:
+        plan_id = (await world.send(example())).body["planId"]
+        model = (await world.rest(plan_id))[0]["id"]
+        held_until = datetime.now(UTC) + timedelta(seconds=50)
+        await pile_up(world.gateway, model, 7, state="queued", due_at=held_until)
+        await backlog(world, lambda count: count == 7)
+        async with world.session.get(f"http://127.0.0.1:{port}/metrics") as page:
+            assert "\nplanbrug_backlog 7.0\n" in await page.text()
