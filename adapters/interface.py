@@ -15,12 +15,24 @@ Signal = Literal[
     "cut",
     "not-connected",
     "target-not-allowed",
+    "token-refused",
+    "token-unreachable",
 ]
-"""What was seen: a matching receipt; a 2xx without one, or with another's; any other status; or how the connection failed."""
+"""What was seen: a matching receipt; a 2xx without one, or with another's; any other status; or how the connection failed.
+
+The last two are of the token endpoint, before a byte of the body went out."""
+
+
+class TokenWanted(Struct, frozen=True, kw_only=True):
+    """Where an address has its tokens from, as which client, and for which scope (the token endpoint's own when None)."""
+
+    url: str
+    client_id: str
+    scope: str | None = None
 
 
 class Parcel(Struct, frozen=True, kw_only=True):
-    """One body on its way to one address. `sha256` is the hex hash of `body`."""
+    """One body on its way to one address. `sha256` is the hex hash of `body`; `token` is what the address asks for, if it does."""
 
     delivery_id: str
     url: str
@@ -28,6 +40,7 @@ class Parcel(Struct, frozen=True, kw_only=True):
     content_type: str
     sequence: int
     sha256: str
+    token: TokenWanted | None = None
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -38,6 +51,9 @@ class Answer(Struct, frozen=True, kw_only=True):
     retry_after_seconds: float | None = None
     left: bool = True
 
+
+Authorise = Callable[[TokenWanted], Awaitable[str | Answer]]
+"""Get a fresh access token; or the final `Answer` when there is none."""
 
 Written = Callable[[], None]
 """Called once the last byte of the body is written, before the answer comes."""

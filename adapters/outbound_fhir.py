@@ -7,15 +7,16 @@ import json
 
 import aiohttp
 
-from adapters.interface import Answer, Parcel, Send, Written
+from adapters.interface import Answer, Authorise, Parcel, Send, Written
 from adapters.outbound_http import Reply, post
 
 
-def fhir_sender(session: aiohttp.ClientSession) -> Send:
+def fhir_sender(session: aiohttp.ClientSession, authorise: Authorise) -> Send:
     """Return the way out to FHIR servers."""
 
     async def send(parcel: Parcel, written: Written) -> Answer:
-        reply = await post(session, parcel, written, {"Accept": "application/fhir+json", "Prefer": "return=minimal"})
+        headers = {"Accept": "application/fhir+json", "Prefer": "return=minimal"}
+        reply = await post(session, parcel, written, headers, authorise)
         return _judged(reply, parcel) if isinstance(reply, Reply) else reply
 
     return send

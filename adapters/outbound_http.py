@@ -8,13 +8,15 @@ import socket
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.resolver import ThreadedResolver
 
-from adapters.interface import Answer, Parcel, Written
+from adapters.interface import Answer, Authorise, Parcel, Written
 
 ANSWER_LIMIT_BYTES = 5_000_000
 
@@ -91,6 +93,15 @@ class _GuardedConnector(aiohttp.TCPConnector):
             raise TargetNotAllowedError
         return found
 
+    def _release(
+        self, key: "aiohttp.client_reqrep.ConnectionKey", protocol: ResponseHandler, *, should_close: bool = False
+    ) -> None:
+        """Give a connection back. What waits in its buffer is dropped: whoever gave up must not see it leave later."""
+        broken_off = protocol.transport is not None and protocol.transport.get_write_buffer_size() > 0
+        if broken_off:
+            protocol.abort()
+        super()._release(key, protocol, should_close=should_close or broken_off)
+
 
 class Reply:
     """A status with the bounded body of a 2xx."""
@@ -101,9 +112,21 @@ class Reply:
 
 
 async def post(
-    session: aiohttp.ClientSession, parcel: Parcel, written: Written, headers: dict[str, str]
+    session: aiohttp.ClientSession,
+    parcel: Parcel,
+    written: Written,
+    headers: dict[str, str],
+    authorise: Authorise,
 ) -> Reply | Answer:
-    """POST a parcel: a 2xx comes back as `Reply` to be judged by the caller, everything else as the final `Answer`."""
+    """POST a parcel: a 2xx comes back as `Reply` to be judged by the caller, everything else as the final `Answer`.
+
+    An address that asks for a token gets one that was fetched for this attempt: a kept one may have expired while the delivery waited.
+    """
+    if parcel.token is not None:
+        token = await authorise(parcel.token)
+        if isinstance(token, Answer):
+            return token
+        headers = {**headers, "Authorization": f"Bearer {token}"}
     sent = {
         "Content-Type": parcel.content_type,
         "Content-Length": str(len(parcel.body)),
@@ -117,8 +140,10 @@ async def post(
             parcel.url, data=_Body(parcel, written), headers=sent, allow_redirects=False
         ) as response:
             if 200 <= response.status < 300:  # noqa: PLR2004 - the 2xx class
-                return Reply(response.status, await _read(response))
+                return Reply(response.status, await read_bounded(response, ANSWER_LIMIT_BYTES) or b"")
             return _refused(response)
+    except aiohttp.InvalidURL:
+        return Answer(signal="not-connected", left=False)
     except aiohttp.ConnectionTimeoutError:
         return Answer(signal="timeout", left=False)
     except TimeoutError:
@@ -132,14 +157,31 @@ async def post(
         return Answer(signal="cut")
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """Read to the end of the answer, or to the limit: what is cut there is no receipt."""
+async def read_bounded(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes | None:
+    """Read to the end of the answer; None when it is over the limit."""
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
-        if len(body) > ANSWER_LIMIT_BYTES:
-            return b""
+        if len(body) > limit_bytes:
+            return None
     return bytes(body)
+
+
+async def fetch_small(session: aiohttp.ClientSession, url: str, *, limit_bytes: int, timeout_seconds: float) -> bytes:
+    """GET a small document: a 200 only, no redirects, bounded in bytes and in time.
+
+    Raises OSError (also when the address is not allowed) and TimeoutError.
+    """
+    try:
+        async with session.get(
+            url, allow_redirects=False, timeout=aiohttp.ClientTimeout(total=timeout_seconds)
+        ) as response:
+            body = await read_bounded(response, limit_bytes) if response.status == HTTPStatus.OK else None
+    except aiohttp.ClientError as error:
+        raise OSError("no document there") from error
+    if body is None:
+        raise OSError("no document there, or one that is too large")
+    return body
 
 
 class _Body(aiohttp.Payload):
@@ -168,15 +210,15 @@ class _Body(aiohttp.Payload):
 def _refused(response: aiohttp.ClientResponse) -> Answer:
     if 300 <= response.status < 400:  # noqa: PLR2004 - the 3xx class
         return Answer(signal="redirect", status=response.status)
-    return Answer(signal="status", status=response.status, retry_after_seconds=_retry_after(response.headers))
+    return Answer(signal="status", status=response.status, retry_after_seconds=retry_after(response.headers))
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
+def retry_after(headers: Mapping[str, str]) -> float | None:
     """Read Retry-After (RFC 9110 10.2.3) in either form, as seconds from the Date of the same answer."""
     text = headers.get("Retry-After", "")
     try:
         if text.isascii() and text.isdigit():
-            return float(text[:9])
+            return float(text)
         moment: datetime = parsedate_to_datetime(text)
         return max(0.0, (moment - parsedate_to_datetime(headers["Date"])).total_seconds())
     except (ValueError, TypeError, KeyError, OverflowError):

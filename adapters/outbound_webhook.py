@@ -4,15 +4,15 @@ import json
 
 import aiohttp
 
-from adapters.interface import Answer, Parcel, Send, Written
+from adapters.interface import Answer, Authorise, Parcel, Send, Written
 from adapters.outbound_http import Reply, post
 
 
-def webhook_sender(session: aiohttp.ClientSession) -> Send:
+def webhook_sender(session: aiohttp.ClientSession, authorise: Authorise) -> Send:
     """Return the way out over webhooks."""
 
     async def send(parcel: Parcel, written: Written) -> Answer:
-        reply = await post(session, parcel, written, {"Accept": "application/json"})
+        reply = await post(session, parcel, written, {"Accept": "application/json"}, authorise)
         return _judged(reply, parcel) if isinstance(reply, Reply) else reply
 
     return send

@@ -73,7 +73,7 @@ def build_metrics_app(gateway: Gateway) -> web.Application:
 
     async def show(_request: web.Request) -> web.Response:
         counted = await gateway.store.read(count_by_state)
-        page = gateway.metrics.page(counted, broker_ready=gateway.broker.ready)
+        page = gateway.metrics.page(counted, backlog=gateway.pressure.backlog, broker_ready=gateway.broker.ready)
         return web.Response(body=page, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
     app = web.Application()

@@ -181,6 +181,7 @@ class Beginner:
             content_type=content_type,
             sequence=number,
             sha256=sha256_hex(body),
+            token=endpoint.token,
         )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import aiohttp
 import typer
@@ -205,13 +205,15 @@ def set_choices(resident: str, file: Path, as_: As = "team", data_dir: DataDir =
 @deliveries.command("list")
 def list_deliveries(
     plan_id: Annotated[str, typer.Option("--plan")] = "",
-    state: str = "",
+    recipient: Annotated[str, typer.Option(help="The directory id of an organisation.")] = "",
+    state: Annotated[str, typer.Option(help="Such as waiting or parked.")] = "",
     as_: As = "team",
     data_dir: DataDir = HERE,
     json_: Json = False,
 ) -> None:
     """List deliveries with their state and reason."""
-    asked = {name: value for name, value in (("planId", plan_id), ("state", state)) if value}
+    wanted = (("planId", plan_id), ("recipient", recipient), ("state", state))
+    asked = {name: value for name, value in wanted if value}
 
     async def pages(client: GatewayClient) -> list[Any]:
         rows: list[Any] = []
@@ -235,21 +237,22 @@ def list_deliveries(
 
 
 @deliveries.command("show")
-def show_delivery(delivery_id: str, as_: As = "team", data_dir: DataDir = HERE) -> None:
+def show_delivery(delivery_id: str, as_: As = "team", data_dir: DataDir = HERE, json_: Json = False) -> None:
     """Show one delivery."""
-    _print_json(_ask(data_dir, as_, lambda client: client.want("GET", f"/v1/deliveries/{delivery_id}")))
+    shown = _ask(data_dir, as_, lambda client: client.want("GET", f"/v1/deliveries/{quote(delivery_id, safe='')}"))
+    _print_json(shown, pretty=not json_)
 
 
 @deliveries.command("retry")
-def retry_delivery(delivery_id: str, as_: As = "team", data_dir: DataDir = HERE) -> None:
-    """Try a parked or waiting delivery again now."""
-    _print_json(_ask(data_dir, as_, lambda client: client.want("POST", f"/v1/deliveries/{delivery_id}/retries")))
+def retry_delivery(delivery_id: str, as_: As = "team", data_dir: DataDir = HERE, json_: Json = False) -> None:
+    """Try a parked or waiting delivery again now, with its attempts counted anew."""
+    _print_json(_move(data_dir, as_, delivery_id, "retries"), pretty=not json_)
 
 
 @deliveries.command("stop")
-def stop_delivery(delivery_id: str, as_: As = "team", data_dir: DataDir = HERE) -> None:
-    """Stop a delivery that has not gone yet; it is parked, and can be tried again."""
-    _print_json(_ask(data_dir, as_, lambda client: client.want("POST", f"/v1/deliveries/{delivery_id}/stops")))
+def stop_delivery(delivery_id: str, as_: As = "team", data_dir: DataDir = HERE, json_: Json = False) -> None:
+    """Stop a delivery that has not arrived, also while its receiver hangs; it is parked, and can be tried again."""
+    _print_json(_move(data_dir, as_, delivery_id, "stops"), pretty=not json_)
 
 
 async def _announce(gateway: Gateway) -> None:
@@ -262,6 +265,11 @@ def _ask(data_dir: Path, name: str, ask: Ask) -> Any:
             return await ask(client)
 
     return _run(main())
+
+
+def _move(data_dir: Path, name: str, delivery_id: str, what: str) -> Any:
+    place = f"/v1/deliveries/{quote(delivery_id, safe='')}/{what}"
+    return _ask(data_dir, name, lambda client: client.want("POST", place))
 
 
 def _run(main: Any) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 
-from adapters.interface import Parcel, Send
+from adapters.interface import Answer, Parcel, Send
 from gateway.batch import Batch
 from gateway.beginning import Attempt, Beginner, Ended
 from gateway.clock import Clock
@@ -18,6 +18,7 @@ from gateway.locks import LaneLocks, RecipientGates, ResidentLocks
 from gateway.logs import Log
 from gateway.outcomes import Outcome
 from gateway.render import Renderer
+from gateway.sending import Sends
 from gateway.settling import Settler
 from gateway.sight import Reader, Sight
 from gateway.store import deliveries as rows
@@ -63,6 +64,7 @@ class Deliverer:
         self._senders = senders
         self._residents = residents
         self._lanes = LaneLocks()
+        self._sends = Sends()
         self._gates = RecipientGates(at_once=SENDS_PER_RECIPIENT, waiting=WAITING_PER_RECIPIENT)
         self._clock = clock
         self._log = log
@@ -97,6 +99,14 @@ class Deliverer:
                 self._log("delivery_failed", delivery=delivery_id, error=type(error).__name__)
                 raise
 
+    def stop(self, delivery_id: str) -> None:
+        """Free the lane of a delivery that was stopped, whatever its receiver does."""
+        self._sends.stop(delivery_id)
+
+    async def close(self) -> None:
+        """Listen to nobody any more."""
+        await self._sends.close()
+
     async def _fetched(self, ids: Sequence[str]) -> list[DeliveryRow | None]:
         found = await self._store.read(lambda tx: rows.get_deliveries(tx, ids))
         return [found.get(delivery_id) for delivery_id in ids]
@@ -110,16 +120,22 @@ class Deliverer:
         if plan is None:
             await self._park(row, "internal")
             return
-        async with self._residents.shared(plan.residents) as let_go:
+        async with self._residents.shared(plan.residents) as let_go, self._sends.under_way(row.id) as stop:
             begun = await self._begin(row, plan)
             if begun is None:
                 return
             attempt, parcel = begun
             self._reach("delivery-begun")
-            answer = await self._senders[row.adapter](parcel, let_go)
+            send = partial(self._senders[row.adapter], parcel)
+            answer = await self._sends.answer(stop, send, let_go, partial(self._settle, attempt))
+            if answer is None:
+                return
         self._reach("delivery-sent")
-        settled = await self._settler.settle(attempt, answer)
+        await self._settle(attempt, answer)
         self._reach("delivery-settled")
+
+    async def _settle(self, attempt: Attempt, answer: Answer) -> None:
+        settled = await self._settler.settle(attempt, answer)
         seconds = self._clock.ticks() - attempt.ticks
         self._say(settled.row, settled.outcome, status=answer.status, seconds=seconds)
 

@@ -3,10 +3,12 @@
 import re
 from collections.abc import Sequence
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
 
+from adapters.interface import TokenWanted
 from consent.index import Recipient
 from gateway.batch import Batch
 from gateway.errors import Refusal
@@ -37,6 +39,12 @@ _FHIR_SCOPE = re.compile(r"system/(\*|[A-Z][A-Za-z]{2,40})\.(?=.)c?r?u?d?s?")
 """SMART App Launch 2.x system scopes, https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html."""
 
 
+_ADDRESS = re.compile(r"https?://[A-Za-z0-9.\-_~\[\]:]+(/[!-~]*)?")
+_CLIENT_ID = re.compile(r"[!-~]{1,255}")
+_SCOPE = re.compile(r"[!#-\[\]-~]+( [!#-\[\]-~]+)*")
+"""scope-token, https://www.rfc-editor.org/rfc/rfc6749#section-3.3."""
+
+
 class PublicKeys(Struct, frozen=True):
     """A JWK Set (RFC 7517 section 5); the keys are judged when they are used."""
 
@@ -56,12 +64,26 @@ class Client(Record, frozen=True):
 
 
 class Endpoint(Record, frozen=True):
-    """Where an organisation receives plans: by which adapter, in which format ("fhir" or a plan format), for which purpose."""
+    """Where an organisation receives plans: by which adapter, in which format ("fhir" or a plan format), for which purpose.
+
+    One that admits only who has a token says where that is had (`token_url`), under which client id this gateway is known there,
+    and for which scope: SMART Backend Services, https://hl7.org/fhir/smart-app-launch/backend-services.html.
+    """
 
     adapter: Literal["webhook", "fhir"]
     url: str
     format: str = "fhir"
     purpose: Purpose | None = None
+    token_url: str | None = None
+    client_id: str | None = None
+    scope: str | None = None
+
+    @property
+    def token(self) -> TokenWanted | None:
+        """Return what this endpoint asks for before it takes a body; None when it asks for nothing."""
+        if self.token_url is None or self.client_id is None:
+            return None
+        return TokenWanted(url=self.token_url, client_id=self.client_id, scope=self.scope)
 
 
 class Entry(Record, frozen=True):
@@ -193,7 +215,26 @@ def _wrong(entry: Entry, snapshot: Snapshot) -> list[Finding]:
         if endpoint.adapter == "fhir" and endpoint.format != "fhir":
             remedy = "a FHIR server takes the format fhir"
             findings.append(Finding(pointer=f"/endpoints/{position}/format", code="format", remedy=remedy))
+        findings += _wrong_token(endpoint, f"/endpoints/{position}")
     return findings
+
+
+def _wrong_token(endpoint: Endpoint, pointer: str) -> list[Finding]:
+    """Say what is wrong with how an endpoint's tokens are had; nothing where it has none."""
+    if endpoint.token_url is None:
+        if endpoint.client_id is None and endpoint.scope is None:
+            return []
+        remedy = "give tokenUrl too, or leave clientId and scope out"
+        return [Finding(pointer=f"{pointer}/tokenUrl", code="token", remedy=remedy)]
+    checks = (
+        ("tokenUrl", _ADDRESS.fullmatch(endpoint.token_url), "give an http or https address"),
+        ("url", "@" not in urlsplit(endpoint.url).netloc, "give an address without a user: the token says who calls"),
+        ("clientId", _CLIENT_ID.fullmatch(endpoint.client_id or ""), "give the id that the gateway has there"),
+        ("scope", endpoint.scope is None or _SCOPE.fullmatch(endpoint.scope), "give scopes with one space between"),
+    )
+    return [
+        Finding(pointer=f"{pointer}/{name}", code="token", remedy=remedy) for name, holds, remedy in checks if not holds
+    ]
 
 
 def _wrong_client(client: Client, pointer: str, entry: Entry, snapshot: Snapshot) -> list[Finding]:

@@ -47,6 +47,12 @@ ERRORS: dict[str, Row] = {
     "format": Row(415, "not-supported", "No such plan format", "name one of the formats in errors"),
     "document": Row(422, "invariant", "The document cannot be accepted", "see errors for each place and its remedy"),
     "precondition": Row(428, "required", "This needs If-Match", "read it first and send its ETag as If-Match"),
+    "too-busy": Row(
+        429,
+        "throttled",
+        "The gateway has too much in hand",
+        "nothing was read; send it again after Retry-After seconds",
+    ),
     "internal": Row(
         500, "exception", "Something went wrong here", "nothing was kept; try again, and report the request id"
     ),

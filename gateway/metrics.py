@@ -17,6 +17,9 @@ class Metrics:
             "planbrug_request_seconds", "Time to answer.", ("route",), buckets=_SECONDS, registry=self._registry
         )
         self._deliveries = Gauge("planbrug_deliveries", "Deliveries by state.", ("state",), registry=self._registry)
+        self._backlog = Gauge(
+            "planbrug_backlog", "Deliveries that are due and not begun, as far as counted.", registry=self._registry
+        )
         self._broker = Gauge("planbrug_broker_ready", "1 when the broker is connected.", registry=self._registry)
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -24,10 +27,11 @@ class Metrics:
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def page(self, deliveries: dict[str, int], *, broker_ready: bool) -> bytes:
+    def page(self, deliveries: dict[str, int], *, backlog: int, broker_ready: bool) -> bytes:
         """Return the page that Prometheus reads."""
         self._deliveries.clear()
         for state, count in deliveries.items():
             self._deliveries.labels(state).set(count)
+        self._backlog.set(backlog)
         self._broker.set(int(broker_ready))
         return generate_latest(self._registry)

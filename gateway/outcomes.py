@@ -27,6 +27,8 @@ BY_SIGNAL: dict[Signal, Outcome] = {
     "cut": Outcome(_AGAIN, "connection-cut"),
     "not-connected": Outcome(_AGAIN, "not-connected"),
     "target-not-allowed": Outcome(_PERSON, "target-not-allowed"),
+    "token-refused": Outcome(_AGAIN, "token-refused"),
+    "token-unreachable": Outcome(_AGAIN, "token-unreachable"),
 }
 
 BY_STATUS: dict[int, Outcome] = {

@@ -23,6 +23,9 @@ PUBLISH_LEASE_SECONDS = 60
 
 Replan = Callable[[str], Awaitable[object]]
 
+Look = Callable[[], Awaitable[None]]
+"""Look how much is due, so that intake knows when it is too much."""
+
 
 class Publisher(Protocol):
     """The side of the broker that the relay sees."""
@@ -36,7 +39,7 @@ class Relay:
     """Publishes due deliveries, and looks again at residents whose answers may have changed by themselves."""
 
     def __init__(
-        self, *, store: Store, broker: Publisher, replan: Replan, clock: Clock, log: Log, reach: Reach
+        self, *, store: Store, broker: Publisher, replan: Replan, clock: Clock, log: Log, reach: Reach, look: Look
     ) -> None:
         self._store = store
         self._broker = broker
@@ -44,6 +47,7 @@ class Relay:
         self._clock = clock
         self._log = log
         self._reach = reach
+        self._look = look
         self._nudged = asyncio.Event()
         self._bell = Bell(store, clock.new_id(), self._nudged.set)
 
@@ -82,6 +86,7 @@ class Relay:
 
     async def relay_once(self) -> bool:
         """Publish one batch and answer due wake-ups; say whether there may be more."""
+        await self._look()
         now = self._clock.now()
         for resident in await self._store.read(lambda tx: choice_rows.due_wakeups(tx, now, BATCH)):
             await self._answer_wakeup(resident)

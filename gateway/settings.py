@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=5_000_000, ge=1_000)
     retry_seconds: Annotated[tuple[float, ...], NoDecode] = (30, 120, 600, 3_600, 14_400, 43_200, 86_400, 86_400)
     send_timeout_seconds: float = Field(default=20, gt=0)
+    max_backlog: int = Field(default=100_000, ge=1)
+    max_intake_at_once: int = Field(default=256, ge=1)
     signed_is_decision: bool = False
     clock_offset_seconds: float = 0
     failpoint: str = ""

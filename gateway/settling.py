@@ -64,9 +64,9 @@ class Settler:
         for each, end in moved:
             if end.outcome.state != "acknowledged":
                 self._move(tx, end.row, end.outcome, each.answer, now)
-        for each in seen:
+        for each, end in zip(seen, made, strict=True):
             if not each.answer.left:
-                rows.restore_receipt(tx, each.attempt.delivery)
+                self._take_back(tx, each.attempt, end)
         self._reach("delivery-settling")
         return made
 
@@ -78,6 +78,13 @@ class Settler:
         if outcome.state == "waiting" and row.attempts > len(self._retry_seconds):
             outcome = Outcome("parked", "attempts-used")
         return Settled(row=row, outcome=outcome, moved=True)
+
+    def _take_back(self, tx: Transaction, attempt: Attempt, end: Settled) -> None:
+        """Nothing left: the delivery keeps its former receipt, and one that was stopped meanwhile gives its number back."""
+        if not end.moved and end.row.receipt == attempt.receipt:
+            rows.take_back(tx, end.row)
+        else:
+            rows.restore_receipt(tx, end.row.id)
 
     def _move(self, tx: Transaction, row: DeliveryRow, outcome: Outcome, answer: Answer, now: datetime) -> None:
         delay = next_wait(row.attempts, self._retry_seconds, answer.retry_after_seconds)

@@ -11,12 +11,13 @@ import msgspec
 from msgspec import Struct
 
 from adapters.outbound_fhir import fhir_sender
-from adapters.outbound_http import open_session
+from adapters.outbound_http import fetch_small, open_session
+from adapters.outbound_token import token_fetcher
 from adapters.outbound_webhook import webhook_sender
 from consent.catalogue import EnabledGround, GroundSetting, enable_grounds
 from consent.errors import ConsentError
 from gateway.broker import Broker, open_broker
-from gateway.callers import Gatekeeper, load_signing_key
+from gateway.callers import Gatekeeper, client_assertion, load_signing_key
 from gateway.choosing import Choosing
 from gateway.clock import Clock
 from gateway.delivery import WAKES, Deliverer
@@ -28,6 +29,7 @@ from gateway.locks import ResidentLocks
 from gateway.logs import Log, hearing_libraries, open_log
 from gateway.metrics import Metrics
 from gateway.preparation import Preparation
+from gateway.pressure import Pressure, watching
 from gateway.reading import Reading
 from gateway.relay import Relay
 from gateway.render import Renderer
@@ -41,6 +43,13 @@ from gateway.store.opening import open_store
 from gateway.store.postgres import PostgresStore
 from gateway.store.session_locks import SessionLocks
 from gateway.vault import Vault
+
+KEYS_LIMIT_BYTES = 100_000
+KEYS_TIMEOUT_SECONDS = 5.0
+"""How much of a client's `jwksUrl` is read, and how long it may take: somebody waits for a token."""
+
+TOKEN_TIMEOUT_SECONDS = 5.0
+"""How long another's token endpoint may take: it counts on top of the send, and fits in the slack of the lease."""
 
 
 class Gateway(Struct, frozen=True, kw_only=True):
@@ -63,6 +72,7 @@ class Gateway(Struct, frozen=True, kw_only=True):
     gatekeeper: Gatekeeper
     deliverer: Deliverer
     metrics: Metrics
+    pressure: Pressure
     started: asyncio.Event
 
 
@@ -95,6 +105,7 @@ async def open_gateway(settings: Settings, public_url: str) -> AsyncIterator[Gat
             settings, public_url, log, clock, store, Vault(keys, master, clock), master, session, grounds, between
         )
         await _load_directory(gateway.directory, settings.directory_file)
+        stack.push_async_callback(gateway.deliverer.close)
         await gateway.broker.start(gateway.deliverer.attempt, prefetch=WAKES)
         stack.push_async_callback(gateway.broker.stop)
         relay = asyncio.create_task(gateway.relay.run(), name="relay")
@@ -120,12 +131,19 @@ def _assembled(
     shelf = Shelf(settings.formats_dir, log)
     renderer = Renderer(shelf, f"{public_url}/fhir")
     sight = Sight(store, vault, master, clock, grounds, signed_is_decision=settings.signed_is_decision)
+    key = load_signing_key(settings.data_dir / "keys" / "gateway.jwk")
+
+    def sign(client_id: str, token_url: str) -> str:
+        return client_assertion(key, client_id, token_url, clock.now(), clock.new_id())
+
+    authorise = token_fetcher(session, sign, min(TOKEN_TIMEOUT_SECONDS, settings.send_timeout_seconds))
+    pressure = Pressure(max_backlog=settings.max_backlog, max_at_once=settings.max_intake_at_once)
     deliverer = Deliverer(
         store=store,
         sight=sight,
         directory=directory,
         renderer=renderer,
-        senders={"webhook": webhook_sender(session), "fhir": fhir_sender(session)},
+        senders={"webhook": webhook_sender(session, authorise), "fhir": fhir_sender(session, authorise)},
         residents=residents,
         clock=clock,
         log=log,
@@ -138,7 +156,15 @@ def _assembled(
     async def replan(resident: str) -> object:
         return await choosing.replan(resident)
 
-    relay = Relay(store=store, broker=broker, replan=replan, clock=clock, log=log, reach=reach)
+    relay = Relay(
+        store=store,
+        broker=broker,
+        replan=replan,
+        clock=clock,
+        log=log,
+        reach=reach,
+        look=watching(pressure, store, clock),
+    )
     choosing = Choosing(
         store=store,
         vault=vault,
@@ -162,14 +188,10 @@ def _assembled(
         nudge=relay.nudge,
         reach=reach,
     )
-    key = load_signing_key(settings.data_dir / "keys" / "gateway.jwk")
 
     async def fetch(url: str) -> dict[str, Any]:
-        try:
-            async with session.get(url, allow_redirects=False) as response:
-                found: dict[str, Any] = msgspec.json.decode(await response.read(), type=dict[str, Any])
-        except aiohttp.ClientError as error:
-            raise OSError("no keys there") from error
+        body = await fetch_small(session, url, limit_bytes=KEYS_LIMIT_BYTES, timeout_seconds=KEYS_TIMEOUT_SECONDS)
+        found: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
         return found
 
     return Gateway(
@@ -190,6 +212,7 @@ def _assembled(
         gatekeeper=Gatekeeper(key, public_url, store, directory, clock, fetch),
         deliverer=deliverer,
         metrics=Metrics(),
+        pressure=pressure,
         started=asyncio.Event(),
     )
 

@@ -6,14 +6,20 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
+import msgspec
 import pytest
+from msgspec.structs import replace
+
+from gateway.callers import public_jwks, read_private_key
+from gateway.demo.vlinderstad import PARTIES, entry_of, key_file
 
 PLANBRUG = str(Path(sys.executable).with_name("planbrug"))
 EXAMPLES = Path(__file__).parents[1] / "mappings" / "formats" / "plan-van-aanpak" / "examples"
@@ -131,11 +137,109 @@ def test_deliveries_are_listed_shown_and_refuse_what_is_not_possible(demo: Demo)
     """An acknowledged delivery can be looked at, and neither stopped nor tried again."""
     listed = json.loads(planbrug("deliveries", "list", "--json", folder=demo.folder).stdout)["items"]
     done = next(row for row in listed if row["state"] == "acknowledged")
-    shown = planbrug("deliveries", "show", done["id"], folder=demo.folder)
-    stopped = planbrug("deliveries", "stop", done["id"], folder=demo.folder)
+    shown = planbrug("deliveries", "show", done["id"], "--json", folder=demo.folder)
+    stopped = planbrug("deliveries", "stop", done["id"], "--json", folder=demo.folder)
+    retried = planbrug("deliveries", "retry", done["id"], folder=demo.folder)
     assert json.loads(shown.stdout)["sequence"] == done["sequence"]
     assert stopped.returncode == 1
-    assert "only a planned, queued or waiting delivery can be stopped" in stopped.stderr
+    assert "only a planned, queued, waiting or sent delivery can be stopped" in stopped.stderr
+    assert retried.returncode == 1
+    assert "only a parked or waiting delivery can be tried again" in retried.stderr
+    assert len(shown.stdout.splitlines()) == 1
+
+
+def test_deliveries_are_listed_per_recipient_and_per_state(demo: Demo) -> None:
+    """`--recipient` and `--state` narrow the list; what nobody is, is an empty list, and what no state is, is refused."""
+    everything = json.loads(planbrug("deliveries", "list", "--json", folder=demo.folder).stdout)["items"]
+    kompas = json.loads(planbrug("deliveries", "list", "--recipient", "kompas", "--json", folder=demo.folder).stdout)
+    assert kompas["items"] == [row for row in everything if row["recipient"] == "kompas"]
+    assert 0 < len(kompas["items"]) < len(everything)
+    nobody = planbrug("deliveries", "list", "--recipient", "niemand", "--json", folder=demo.folder)
+    assert (nobody.returncode, json.loads(nobody.stdout)) == (0, {"items": [], "next": None})
+    wrong = planbrug("deliveries", "list", "--state", "zoek", folder=demo.folder)
+    assert wrong.returncode == 1
+    assert "the states are" in wrong.stderr
+
+
+@pytest.mark.parametrize("what", ["show", "stop", "retry"])
+def test_a_delivery_that_is_not_there_is_said_in_one_sentence(demo: Demo, what: str) -> None:
+    """Exit 1 for one that does not exist, also when its name would lead elsewhere; 2 without a name."""
+    for name in ("nergens", "../plans?a=b"):
+        answer = planbrug("deliveries", what, name, folder=demo.folder)
+        assert (answer.returncode, answer.stdout) == (1, "")
+        assert "There is nothing here for you (404)" in answer.stderr
+    assert planbrug("deliveries", what, folder=demo.folder).returncode == 2
+
+
+class Hanging:
+    """A receiver in this process that takes everything and answers nothing."""
+
+    def __init__(self) -> None:
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}/in"
+        self._taken: list[socket.socket] = []
+        threading.Thread(target=self._take, daemon=True).start()
+
+    def _take(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listening.accept()
+                self._taken.append(connection)
+
+    def close(self) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        for each in (self._listening, *self._taken):
+            each.close()
+
+
+def kompas_receives_at(demo: Demo, url: str) -> None:
+    """Let the directory of a demo say so, as its administrator."""
+    (party,) = [party for party in PARTIES if party.organisation == "kompas"]
+    keys = public_jwks(read_private_key(key_file(demo.folder, party.client)))
+    entry = entry_of(party, keys, "http://127.0.0.1:9")
+    entry = replace(entry, endpoints=(replace(entry.endpoints[0], url=url),))
+    token = planbrug("token", "admin", folder=demo.folder).stdout.strip()
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    body = msgspec.json.encode(entry)
+    with urlopen(Request(f"{demo.url}/v1/organisations/kompas", body, headers, method="PUT"), timeout=30) as answer:
+        assert answer.status == 200
+
+
+def kompas_row(demo: Demo, plan_id: str, state: str) -> dict[str, object]:
+    """Wait until the delivery of a plan to Kompas is in this state."""
+    end = time.monotonic() + 60
+    asked = ("deliveries", "list", "--recipient", "kompas", "--plan", plan_id, "--json")
+    while time.monotonic() < end:
+        (row,) = json.loads(planbrug(*asked, folder=demo.folder).stdout)["items"]
+        if row["state"] == state:
+            found: dict[str, object] = row
+            return found
+    raise TimeoutError
+
+
+def test_a_delivery_to_a_receiver_that_hangs_is_stopped_and_tried_again(tmp_path: Path) -> None:
+    """`stop` parks it while the receiver hangs; `retry` sends it at once to where the directory says now."""
+    demo, hanging = Demo(tmp_path / "demo"), Hanging()
+    demo.wait()
+    try:
+        document = json.loads((EXAMPLES / "samen-op-orde" / "source.json").read_text())
+        (tmp_path / "plan.json").write_text(json.dumps({**document, "planNummer": "een-ander"}))
+        kompas_receives_at(demo, hanging.url)
+        sent = planbrug("plan", "send", str(tmp_path / "plan.json"), "--json", folder=demo.folder)
+        plan_id = json.loads(sent.stdout)["planId"]
+        row = kompas_row(demo, plan_id, "sent")
+        stopped = planbrug("deliveries", "stop", str(row["id"]), "--json", folder=demo.folder)
+        told = json.loads(stopped.stdout)
+        assert (stopped.returncode, told["state"], told["reason"]) == (0, "parked", "stopped")
+        assert kompas_row(demo, plan_id, "parked") == told
+        kompas_receives_at(demo, "http://127.0.0.1:1/in")
+        retried = planbrug("deliveries", "retry", str(row["id"]), "--json", folder=demo.folder)
+        assert (retried.returncode, json.loads(retried.stdout)["reason"]) == (0, None)
+        after = kompas_row(demo, plan_id, "waiting")
+        assert (after["reason"], after["sequence"], after["attempts"]) == ("not-connected", row["sequence"], 1)
+    finally:
+        demo.stop()
+        hanging.close()
 
 
 @pytest.mark.parametrize(

@@ -54,8 +54,10 @@ async def retry_delivery(call: Call) -> web.Response:
 
 
 async def stop_delivery(call: Call) -> web.Response:
-    """POST /v1/deliveries/{id}/stops: park a delivery that is planned, queued or waiting."""
-    return await _moved(call, rows.stop, "only a planned, queued or waiting delivery can be stopped")
+    """POST /v1/deliveries/{id}/stops: park a delivery that is on its way, also one whose receiver hangs."""
+    stopped = await _moved(call, rows.stop, "only a planned, queued, waiting or sent delivery can be stopped")
+    call.gateway.deliverer.stop(call.path("id"))
+    return stopped
 
 
 async def list_receipts(call: Call) -> web.Response:

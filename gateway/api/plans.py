@@ -17,7 +17,12 @@ MAX_KEY_LENGTH = 255
 
 
 async def receive_plan(call: Call) -> web.Response:
-    """POST /v1/plans: take a plan document in."""
+    """POST /v1/plans: take a plan document in, unless there is too much in hand already."""
+    with call.gateway.pressure.admitted():
+        return await _received(call)
+
+
+async def _received(call: Call) -> web.Response:
     form = _format_in(call)
     key = call.http.headers.get("Idempotency-Key")
     if key is not None and not (0 < len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable()):

@@ -298,12 +298,22 @@ def retry(tx: Transaction, delivery_id: str, now: datetime) -> bool:
 
 
 def stop(tx: Transaction, delivery_id: str, now: datetime) -> bool:
-    """Park a pending delivery; False when it is not pending."""
+    """Park a delivery that is pending or being sent; False in another state.
+
+    What the send that is under way sees later settles its receipt only: the row has left the state in which it would listen.
+    """
     row = get_delivery(tx, delivery_id)
-    if row is None or row.state not in PENDING:
+    if row is None or row.state not in (*PENDING, "sent"):
         return False
     finish(tx, row, state="parked", reason="stopped", now=now)
     return True
+
+
+def take_back(tx: Transaction, row: DeliveryRow) -> None:
+    """A stopped send turned out not to have left: its receipt is gone, and if nothing ever left, its number goes back too."""
+    restore_receipt(tx, row.id)
+    if row.state == "parked" and row.sequence is not None and not has_left(tx, row.id):
+        sequences.give_back(tx, row.id, row.recipient, row.sequence)
 
 
 def count_by_state(tx: Transaction) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, func, or_, select, update
 
 from gateway.store.engine import Transaction
 from gateway.store.statements import is_any, one_of
@@ -14,6 +14,15 @@ _DUE = (
     .where(delivery.c.due_at <= bindparam("now"))
     .order_by(delivery.c.due_at, delivery.c.id)
     .limit(bindparam("most"))
+)
+_BACKLOG = select(func.count()).select_from(
+    select(delivery.c.id)
+    .where(
+        delivery.c.due_at <= bindparam("lease"),
+        or_(delivery.c.due_at <= bindparam("now"), delivery.c.state == "queued"),
+    )
+    .limit(bindparam("most"))
+    .subquery()
 )
 _DUE_UNTAKEN = _DUE.with_for_update(skip_locked=True)
 _CLAIM = (
@@ -35,6 +44,14 @@ def release_leases(tx: Transaction, now: datetime) -> int:
 def due(tx: Transaction, now: datetime, limit: int) -> tuple[str, ...]:
     """Return what is due, oldest first, without taking it."""
     return tuple(tx.execute(_DUE, {"now": now, "most": limit}).scalars())
+
+
+def count_backlog(tx: Transaction, now: datetime, lease_until: datetime, most: int) -> int:
+    """Count what is due and not begun: what nobody took, and what the broker holds under a lease until `lease_until` at most.
+
+    Counts to `most` and no further, so that the count itself costs a bounded amount.
+    """
+    return int(tx.execute(_BACKLOG, {"now": now, "lease": lease_until, "most": most}).scalar_one())
 
 
 def claim_due(tx: Transaction, now: datetime, lease_until: datetime, limit: int) -> tuple[str, ...]:
