@@ -140,7 +140,7 @@ async def test_a_withdrawal_does_not_wait_for_a_stopped_send(tmp_path: Path) -> 
     """The residents of a stopped send are free."""
     async with hanging(tmp_path) as (world, row, go_on):
         await stop(world, row["id"])
-        marloes = (await world.gateway.sight.load(row["planId"])).plan.residents[0]  # type: ignore[union-attr]
+        marloes = (await world.gateway.sight.load(row["planId"])).residents[0]  # type: ignore[union-attr]
         changed = await asyncio.wait_for(world.choose(marloes, []), PATIENCE_SECONDS)
         assert (changed.status, go_on.is_set()) == (200, False)
 
