@@ -51,19 +51,20 @@ def organisations_of(part: AnyPart) -> Iterator[str]:
 
 def carriers_of(part: AnyPart, plan: SupportPlan) -> frozenset[str]:
     """Return the ids of the organisations that carry this part out: the provider, or the owner or the owner's employer."""
-    match part:
-        case Provision(provider=str(provider)):
-            return frozenset({provider})
-        case Action(owner=Actor(type="organisation", ref=str(ref))):
-            return frozenset({ref})
-        case Action(owner=Actor(type="professional", ref=str(ref))):
-            return frozenset(
-                member.organisation
-                for member in plan.parts
-                if isinstance(member, TeamMember) and member.id == ref and member.organisation
-            )
-        case _:
-            return frozenset()
+    if isinstance(part, Provision):
+        return frozenset() if part.provider is None else frozenset({part.provider})
+    if not isinstance(part, Action) or part.owner.ref is None:
+        return frozenset()
+    owner = part.owner
+    if owner.type == "organisation":
+        return frozenset({owner.ref})
+    if owner.type != "professional":
+        return frozenset()
+    return frozenset(
+        member.organisation
+        for member in plan.parts
+        if isinstance(member, TeamMember) and member.id == owner.ref and member.organisation
+    )
 
 
 _OF_ONE = (Identity, Contact)
