@@ -40,13 +40,18 @@ def _actor_fields(kind: type) -> tuple[str, ...]:
 
 def organisations_of(part: AnyPart) -> Iterator[str]:
     """Yield the ids of the organisations that a part names, its recorder left out."""
-    if isinstance(part, TeamMember) and part.organisation is not None:
-        yield part.organisation
-    if isinstance(part, Provision) and part.provider is not None:
-        yield part.provider
+    if (employer := _employer_of(part)) is not None:
+        yield employer
     for _, actor in actors_of(part):
         if actor.type == "organisation" and actor.ref:
             yield actor.ref
+
+
+def _employer_of(part: AnyPart) -> str | None:
+    """Return the organisation for which somebody works, or which provides something."""
+    if isinstance(part, TeamMember):
+        return part.organisation
+    return part.provider if isinstance(part, Provision) else None
 
 
 def carriers_of(part: AnyPart, plan: SupportPlan) -> frozenset[str]:
@@ -93,7 +98,7 @@ def broken_references(plan: SupportPlan) -> Iterator[tuple[str, str, str]]:
         for field, actor in actors_of(part):
             if actor.ref is not None and actor.ref not in by_type[actor.type]:
                 yield part.id, field, actor.type
-        if not by_type["organisation"].issuperset(organisations_of(part)):
+        if (employer := _employer_of(part)) is not None and employer not in by_type["organisation"]:
             yield part.id, "organisation", "organisation"
 
 

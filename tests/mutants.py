@@ -208,7 +208,7 @@ CONSENT_REDACT = [
     Mutant("a safety agreement names its people", REDACT, "label=label, owner=owner, watched_by=watched_by", "label=label", _REFERS),
     Mutant("who agreed is always named", REDACT, "return replace(part, label=label, by=self._actor(part.by))",
            "return replace(part, label=label)", _REFERS),
-    Mutant("unseen relatives are mentioned", REDACT, " if part_id in self.seen)", ")", _LABEL),
+    Mutant("unseen relatives are mentioned", REDACT, " if part_id in self.seen]", "]", _LABEL),
     Mutant("a speaker is always named", REDACT, "self._actor(label.speaker) if label.speaker else None", "label.speaker", _LABEL),
     Mutant("everybody knows the recorder", REDACT, "recorder if recorder and self._is_reader(recorder) else None", "recorder", _LABEL),
     Mutant("actors are always named", REDACT, "return actor if known else Actor(type=actor.type)", "return actor", _REFERS),

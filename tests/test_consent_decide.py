@@ -1191,12 +1191,15 @@ def test_decide_agrees_with_the_simple_rules_on_ten_thousand_cases() -> None:
 def test_parts_that_look_alike_are_decided_as_if_each_were_asked_about_alone() -> None:
     """Whether a choice or a ground names one of them, and whatever a provision or an identity is about."""
     deck = Deck(seed=11)
-    both = Label(subjects=(MARLOES, FINN))
+    hers, both = Label(subjects=(MARLOES,), law="wmo"), Label(subjects=(MARLOES, FINN))
+    provisions = [
+        Provision(id="", label=hers, text="t", individual=True, provider=each) for each in ("linde", "kompas", None)
+    ]
     for number in range(600):
         dealt = deck.question(number)
         people = [part for part in dealt.plan.parts if isinstance(part, Identity)]
         alike = [part for part in Random(number).sample(deck.parts, 6) for _ in range(3)]
-        alike += [replace(part, label=both) for part in people]
+        alike += [*(replace(part, label=both) for part in people), *provisions]
         parts = tuple(replace(part, id=f"deel-{position}") for position, part in enumerate(alike))
         question = replace(dealt, plan=replace(dealt.plan, parts=parts))
         case = question.case()
