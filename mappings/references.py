@@ -58,17 +58,16 @@ def carriers_of(part: AnyPart, plan: SupportPlan) -> frozenset[str]:
     """Return the ids of the organisations that carry this part out: the provider, or the owner or the owner's employer."""
     if isinstance(part, Provision):
         return frozenset() if part.provider is None else frozenset({part.provider})
-    if not isinstance(part, Action) or part.owner.ref is None:
+    if not isinstance(part, Action) or (ref := part.owner.ref) is None:
         return frozenset()
-    owner = part.owner
-    if owner.type == "organisation":
-        return frozenset({owner.ref})
-    if owner.type != "professional":
+    if part.owner.type == "organisation":
+        return frozenset({ref})
+    if part.owner.type != "professional":
         return frozenset()
     return frozenset(
         member.organisation
         for member in plan.parts
-        if isinstance(member, TeamMember) and member.id == owner.ref and member.organisation
+        if isinstance(member, TeamMember) and member.id == ref and member.organisation
     )
 
 

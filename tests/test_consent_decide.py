@@ -1206,6 +1206,17 @@ def test_parts_that_look_alike_are_decided_as_if_each_were_asked_about_alone() -
         assert question.answers() == {part.id: decide(part, case) for part in parts}
 
 
+def test_of_parts_that_look_alike_a_ground_carries_the_one_that_it_names() -> None:
+    """The others go by the same label, and get nothing of it."""
+    named = GroundSetting(id="veilig-thuis-report", parts=(PartSelector(kinds=("worry",), part_ids=("zorg-2",)),))
+    plan = plan_of(*(worry(MARLOES, id=f"zorg-{number}") for number in (1, 2, 3)))
+    silent = {who: ChoiceIndex(()) for who in plan.residents}
+
+    decisions = decide_all(plan, open_case(plan, VEILIG_THUIS, "support", silent, enable_grounds([named]), NOON))
+
+    assert {part_id for part_id, decision in decisions.items() if decision.permitted} == {"zorg-2"}
+
+
 # --- monotonicity ---------------------------------------------------------------------------------------------------------------
 
 
