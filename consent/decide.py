@@ -18,6 +18,7 @@ from consent.index import (
     Parts,
     Recipient,
     Speaker,
+    audience_of,
     guarded,
     keys_of_part,
     matches,
@@ -105,6 +106,7 @@ def open_case(
     individual = [part for part in plan.parts if isinstance(part, Provision) and part.individual]
     carried = [part for part in individual if part.provider == recipient.organisation]
     assigned = [part for part in carried if part.status in _ASSIGNED]
+    audience = audience_of(recipient, purpose)
     today = amsterdam_day(now)
     enabled = tuple(
         ground
@@ -129,7 +131,7 @@ def open_case(
             for part in plan.parts
             if isinstance(part, Identity)
         },
-        heard={resident: choices[resident].heard(recipient, purpose) for resident in plan.residents},
+        heard={resident: choices[resident].heard(audience) for resident in plan.residents},
     )
 
 

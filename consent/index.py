@@ -18,6 +18,7 @@ Rank = tuple[int, int, int]
 
 RecipientKey = tuple[str, ...]
 PartKey = tuple[str, ...]
+Audience = tuple[tuple[RecipientKey, Purpose | None], ...]
 
 
 class Recipient(Record, frozen=True):
@@ -72,13 +73,19 @@ class ChoiceIndex:
             for key, said in table.items()
         }
 
-    def heard(self, recipient: Recipient, purpose: Purpose) -> dict[Speaker, tuple[Parts, ...]]:
-        """Return what each speaker says about this recipient and purpose, to look parts up in."""
+    def heard(self, audience: Audience) -> dict[Speaker, tuple[Parts, ...]]:
+        """Return what each speaker says about this audience, to look parts up in."""
         found: dict[Speaker, tuple[Parts, ...]] = {}
-        for key in product(_keys_of(recipient), (purpose, None)):
-            for speaker, parts in self._table.get(key, {}).items():
-                found[speaker] = (*found.get(speaker, ()), parts)
+        for key in audience:
+            if key in self._table:
+                for speaker, parts in self._table[key].items():
+                    found[speaker] = (*found.get(speaker, ()), parts)
         return found
+
+
+def audience_of(recipient: Recipient, purpose: Purpose) -> Audience:
+    """Return the keys under which choices about a recipient and a purpose may stand."""
+    return tuple(product(_keys_of(recipient), (purpose, None)))
 
 
 def matches(said: Iterable[Parts], part: AnyPart, keys: tuple[PartKey, ...], today: date) -> list[Match]:

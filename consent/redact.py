@@ -9,6 +9,7 @@ from consent.index import Recipient
 from mappings.plan import (
     Action,
     Actor,
+    Agreement,
     AnyPart,
     Identity,
     Label,
@@ -83,7 +84,7 @@ class _View:
             case Safety():
                 owner, watched_by = (self._actor(actor) if actor else None for actor in (part.owner, part.watched_by))
                 return replace(part, label=label, owner=owner, watched_by=watched_by)
-            case _ if hasattr(part, "by") and isinstance(part.by, Actor):
+            case Agreement():
                 return replace(part, label=label, by=self._actor(part.by))
             case _:
                 return replace(part, label=label)
@@ -95,7 +96,7 @@ class _View:
             domain=label.domain,
             law=label.law,
             sensitivity=label.sensitivity,
-            mentioned=tuple(part_id for part_id in label.mentioned if part_id in self.seen),
+            mentioned=tuple([part_id for part_id in label.mentioned if part_id in self.seen]),
             speaker=self._actor(label.speaker) if label.speaker else None,
             recorded_by=recorder if recorder and self._is_reader(recorder) else None,
         )
@@ -109,7 +110,7 @@ class _View:
         return actor if known else Actor(type=actor.type)
 
     def _goals(self, goals: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(goal for goal in goals if goal in self.seen)
+        return tuple([goal for goal in goals if goal in self.seen])
 
     def _numbers(self, part: Identity) -> dict[str, str | None]:
         """A BSN leaves only under an article; consent cannot make it lawful. Everybody else gets a number of their own."""

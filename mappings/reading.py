@@ -74,10 +74,12 @@ class Reading:
                 self.loss += (
                     Loss(pointer=leaf, reason="not-mapped") for leaf in leaves(value, f"{base}/{escape(name)}")
                 )
-            elif place[1] is None:
-                flat[place[0]] = value
+                continue
+            path, inside = place
+            if inside is None:
+                flat[path] = value
             elif type(value) is dict:
-                self._flatten(value, place[1], flat, f"{base}/{escape(name)}")
+                self._flatten(value, inside, flat, f"{base}/{escape(name)}")
             else:
                 self.fail(f"{base}/{escape(name)}", "type", "give an object")
 

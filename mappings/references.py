@@ -40,30 +40,35 @@ def _actor_fields(kind: type) -> tuple[str, ...]:
 
 def organisations_of(part: AnyPart) -> Iterator[str]:
     """Yield the ids of the organisations that a part names, its recorder left out."""
-    if isinstance(part, TeamMember) and part.organisation is not None:
-        yield part.organisation
-    if isinstance(part, Provision) and part.provider is not None:
-        yield part.provider
+    if (employer := _employer_of(part)) is not None:
+        yield employer
     for _, actor in actors_of(part):
         if actor.type == "organisation" and actor.ref:
             yield actor.ref
 
 
+def _employer_of(part: AnyPart) -> str | None:
+    """Return the organisation for which somebody works, or which provides something."""
+    if isinstance(part, TeamMember):
+        return part.organisation
+    return part.provider if isinstance(part, Provision) else None
+
+
 def carriers_of(part: AnyPart, plan: SupportPlan) -> frozenset[str]:
     """Return the ids of the organisations that carry this part out: the provider, or the owner or the owner's employer."""
-    match part:
-        case Provision(provider=str(provider)):
-            return frozenset({provider})
-        case Action(owner=Actor(type="organisation", ref=str(ref))):
-            return frozenset({ref})
-        case Action(owner=Actor(type="professional", ref=str(ref))):
-            return frozenset(
-                member.organisation
-                for member in plan.parts
-                if isinstance(member, TeamMember) and member.id == ref and member.organisation
-            )
-        case _:
-            return frozenset()
+    if isinstance(part, Provision):
+        return frozenset() if part.provider is None else frozenset({part.provider})
+    if not isinstance(part, Action) or (ref := part.owner.ref) is None:
+        return frozenset()
+    if part.owner.type == "organisation":
+        return frozenset({ref})
+    if part.owner.type != "professional":
+        return frozenset()
+    return frozenset(
+        member.organisation
+        for member in plan.parts
+        if isinstance(member, TeamMember) and member.id == ref and member.organisation
+    )
 
 
 _OF_ONE = (Identity, Contact)
@@ -92,7 +97,7 @@ def broken_references(plan: SupportPlan) -> Iterator[tuple[str, str, str]]:
         for field, actor in actors_of(part):
             if actor.ref is not None and actor.ref not in by_type[actor.type]:
                 yield part.id, field, actor.type
-        if not by_type["organisation"].issuperset(organisations_of(part)):
+        if (employer := _employer_of(part)) is not None and employer not in by_type["organisation"]:
             yield part.id, "organisation", "organisation"
 
 

@@ -1191,16 +1191,30 @@ def test_decide_agrees_with_the_simple_rules_on_ten_thousand_cases() -> None:
 def test_parts_that_look_alike_are_decided_as_if_each_were_asked_about_alone() -> None:
     """Whether a choice or a ground names one of them, and whatever a provision or an identity is about."""
     deck = Deck(seed=11)
-    both = Label(subjects=(MARLOES, FINN))
+    hers, both = Label(subjects=(MARLOES,), law="wmo"), Label(subjects=(MARLOES, FINN))
+    provisions = [
+        Provision(id="", label=hers, text="t", individual=True, provider=each) for each in ("linde", "kompas", None)
+    ]
     for number in range(600):
         dealt = deck.question(number)
         people = [part for part in dealt.plan.parts if isinstance(part, Identity)]
         alike = [part for part in Random(number).sample(deck.parts, 6) for _ in range(3)]
-        alike += [replace(part, label=both) for part in people]
+        alike += [*(replace(part, label=both) for part in people), *provisions]
         parts = tuple(replace(part, id=f"deel-{position}") for position, part in enumerate(alike))
         question = replace(dealt, plan=replace(dealt.plan, parts=parts))
         case = question.case()
         assert question.answers() == {part.id: decide(part, case) for part in parts}
+
+
+def test_of_parts_that_look_alike_a_ground_carries_the_one_that_it_names() -> None:
+    """The others go by the same label, and get nothing of it."""
+    named = GroundSetting(id="veilig-thuis-report", parts=(PartSelector(kinds=("worry",), part_ids=("zorg-2",)),))
+    plan = plan_of(*(worry(MARLOES, id=f"zorg-{number}") for number in (1, 2, 3)))
+    silent = {who: ChoiceIndex(()) for who in plan.residents}
+
+    decisions = decide_all(plan, open_case(plan, VEILIG_THUIS, "support", silent, enable_grounds([named]), NOON))
+
+    assert {part_id for part_id, decision in decisions.items() if decision.permitted} == {"zorg-2"}
 
 
 # --- monotonicity ---------------------------------------------------------------------------------------------------------------

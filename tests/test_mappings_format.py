@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mappings
+from mappings.document import parse_document
 from mappings.errors import MappingError
 from mappings.format import Draft, Format, compile_format
 from mappings.plan import JSON_TO_PLAN, Label, Safety, SupportPlan
@@ -369,9 +370,11 @@ BODIES = [
     pytest.param(
         b'{"a": [{"b": 1, "b": "Kanarie"}], "a/": 1, "a/": 2}', [("/a~1", "json"), ("/a/0/b", "json")], id="keys twice"
     ),
+    pytest.param(b'{"a":1,"a":1}', [("/a", "json")], id="a key twice with one value"),
     pytest.param(DEEP, [("", "depth")], id="65 levels"),
     pytest.param(b"[" * 100_000, [("", "depth")], id="100,000 levels"),
     pytest.param(b'{"x": ["Kanarie\\u0000"]}', [("/x/0", "text")], id="NUL in a string"),
+    pytest.param(b'{"x":["\\u0000"]}', [("/x/0", "text")], id="NUL in a plain encoding"),
     pytest.param(b'{"x": {"y": "\\ud800"}}', [("/x/y", "text")], id="half a surrogate pair"),
     pytest.param(b'["Kanarie"]', [("", "schema")], id="a list"),
 ]
@@ -381,6 +384,16 @@ BODIES = [
 def test_bytes_are_refused(body: bytes, expected: list[tuple[str, str]]) -> None:
     """What is not strict JSON does not get to the lens."""
     assert expected == refused(body)
+
+
+@pytest.mark.parametrize("case", EXAMPLES)
+def test_the_spelling_of_a_document_makes_no_difference(case: str) -> None:
+    """Spread out with escapes or to the byte as a machine writes it: the same value, and the same plan."""
+    spread = json.dumps(json.loads(source(case)), indent=1).encode()
+    plain = msgspec.json.encode(json.loads(source(case)))
+
+    assert parse_document(plain) == parse_document(spread)
+    assert FORMAT.read(plain) == FORMAT.read(spread)
 
 
 def test_escaped_text_that_is_whole_is_welcome() -> None:
@@ -405,6 +418,7 @@ DOCUMENTS = [
     ),
     pytest.param({"begindatum": "2026-02-30"}, [("/begindatum", "date")], id="a day that does not exist"),
     pytest.param({"begindatum": "20260228"}, [("/begindatum", "date")], id="a day in another notation"),
+    pytest.param({"begindatum": "2026-W09-6"}, [("/begindatum", "date")], id="a day by its week"),
     pytest.param({"begindatum": 2026}, [("/begindatum", "schema")], id="a day as a number"),
     pytest.param(
         {"bewoners": [{"ref": "a", "bsn": "999999999"}]},

@@ -81,6 +81,10 @@ CASES = [
     pytest.param(
         plan(**alter("goal", text="Ik wil geen schulden.")), [("goal-not-positive", "goal")], id="negative goal"
     ),
+    pytest.param(
+        plan(**alter("goal", text="STOPPEN MET roken")), [("goal-not-positive", "goal")], id="negative goal in capitals"
+    ),
+    pytest.param(plan(**alter("goal", text="Genieten, niettemin, non-stop")), [], id="no part of a word is negative"),
     pytest.param(plan(**alter("goal", label=NO_DOMAIN)), [("goal-without-domain", "goal")], id="goal without domain"),
     pytest.param(plan(**alter("goal", label=NO_SPEAKER)), [("goal-without-speaker", "goal")], id="goal nobody wants"),
     pytest.param(plan(action=None), [("goal-without-action", "goal")], id="goal without action"),
