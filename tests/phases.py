@@ -42,6 +42,7 @@ class Recoveries:
     """How long restarts took: to ready, and to the first arrival after."""
 
     def __init__(self) -> None:
+        self._waiting: asyncio.Task[None] | None = None
         self._ready: list[float] = []
         self._first: list[float] = []
 
