@@ -22,7 +22,7 @@ from gateway.failpoints import Reach
 from gateway.locks import ResidentLocks
 from gateway.logs import Log
 from gateway.routing import lanes_of, planned
-from gateway.sight import Loaded, Look, Reader, Sight
+from gateway.sight import Look, Reader, Sight
 from gateway.store import choices as rows
 from gateway.store import deliveries as delivery_rows
 from gateway.store import plans as plan_rows
@@ -32,6 +32,7 @@ from gateway.store.engine import Store, Transaction
 from gateway.store.locks import lock
 from gateway.vault import Vault
 from mappings.errors import Finding
+from mappings.plan import SupportPlan
 
 EDITS = 8
 """How often an edit begins again when somebody else was first, before it asks the caller to."""
@@ -191,23 +192,23 @@ class Choosing:
 
     async def _replan_plan(self, plan_id: str) -> int:
         while True:
-            loaded = await self._sight.load(plan_id)
-            if loaded is None:
+            plan = await self._sight.load(plan_id)
+            if plan is None:
                 return 0
             snapshot = await self._directory.now()
-            choices = await self._sight.choices_of(loaded.plan.residents)
-            looks = [(lane, await self._look(loaded, lane)) for lane in lanes_of(loaded.plan, snapshot, choices)]
-            count = await self._store.write(partial(self._apply, loaded=loaded, looks=looks))
+            choices = await self._sight.choices_of(plan.residents)
+            looks = [(lane, await self._look(plan, lane)) for lane in lanes_of(plan, snapshot, choices)]
+            count = await self._store.write(partial(self._apply, plan=plan, looks=looks))
             if count is not None:
                 return count
 
-    async def _look(self, loaded: Loaded, lane: Lane) -> Look:
-        return await self._sight.look(loaded, Reader(recipient=lane.entry.recipient(), purpose=lane.purpose))
+    async def _look(self, plan: SupportPlan, lane: Lane) -> Look:
+        return await self._sight.look(plan, Reader(recipient=lane.entry.recipient(), purpose=lane.purpose))
 
-    def _apply(self, tx: Transaction, loaded: Loaded, looks: Sequence[tuple[Lane, Look]]) -> int | None:
+    def _apply(self, tx: Transaction, plan: SupportPlan, looks: Sequence[tuple[Lane, Look]]) -> int | None:
         """In one transaction: stop what may no longer go, plan what may go now. None: something changed, look again."""
-        now, plan = self._clock.now(), loaded.plan
-        lock(tx, "resident", *plan.residents, shared=True)
+        now = self._clock.now()
+        lock(tx, "choices", *plan.residents, shared=True)
         lock(tx, "plan", plan.id)
         row = plan_rows.plan_by_id(tx, plan.id)
         if (
@@ -219,12 +220,12 @@ class Choosing:
         concerned = {(lane.entry.id, lane.name) for lane, _ in looks}
         for recipient, lane_name in delivery_rows.pending_lanes(tx, plan.id) - concerned:
             delivery_rows.end_pending(tx, plan.id, recipient, lane_name, state="withheld", reason="no-choice", now=now)
-        count = sum(self._apply_lane(tx, loaded, lane, look, now) for lane, look in looks)
+        count = sum(self._apply_lane(tx, plan, lane, look, now) for lane, look in looks)
         self._reach("replan-written")
         return count
 
-    def _apply_lane(self, tx: Transaction, loaded: Loaded, lane: Lane, look: Look, now: datetime) -> int:
-        plan_id, recipient = loaded.plan.id, lane.entry.id
+    def _apply_lane(self, tx: Transaction, plan: SupportPlan, lane: Lane, look: Look, now: datetime) -> int:
+        plan_id, recipient = plan.id, lane.entry.id
         if look.plan is None:
             views.end(tx, plan_id, look.reader.key)
             delivery_rows.end_pending(tx, plan_id, recipient, lane.name, state="withheld", reason=look.reason, now=now)
@@ -232,7 +233,7 @@ class Choosing:
         pending = delivery_rows.pending_in_lane(tx, plan_id, recipient, lane.name)
         if any(row.parts is None or look.permitted <= row.parts for row in pending):
             return 0
-        fresh = planned(loaded.plan, lane, self._clock, now)
+        fresh = planned(plan, lane, self._clock, now)
         _, state = self._sight.stamped(tx, look)
         if not pending and delivery_rows.lane_state(tx, fresh).last_view == state.version:
             return 0
@@ -245,9 +246,9 @@ class Choosing:
 
 def _kept(tx: Transaction, row: ChoicesRow, moments: Iterable[datetime], reach: Reach) -> bool:
     lock(tx, "resident", row.resident)
+    lock(tx, "choices", row.resident)
     if not rows.add_choices(tx, row):
         return False
-    for moment in moments:
-        rows.add_wakeup(tx, row.resident, moment)
+    rows.add_wakeups(tx, [(row.resident, moment) for moment in moments])
     reach("choices-written")
     return True

@@ -1,12 +1,14 @@
 """The organisations that this gateway exchanges with: who they are, how they call, where they receive."""
 
 import re
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
 
 from consent.index import Recipient
+from gateway.batch import Batch
 from gateway.errors import Refusal
 from gateway.store import directory as rows
 from gateway.store.engine import Store
@@ -129,9 +131,21 @@ class Directory:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._snapshot = Snapshot(-1, {}, {}, {})
+        self._looking = Batch(self._looked, most=1_000)
 
-    async def now(self) -> Snapshot:
-        """Return the directory as it is now: one small query tells whether the kept one still holds."""
+    async def now(self, *, fresh: bool = True) -> Snapshot:
+        """Return the directory as it is now: one small query, for everybody who asks at this moment, tells whether the kept one holds.
+
+        Without `fresh` it may be as it was: only for who checks its version in the transaction that acts on it.
+        """
+        if not fresh and self._snapshot.version >= 0:
+            return self._snapshot
+        return await self._looking.ask(None)
+
+    async def _looked(self, asked: Sequence[None]) -> list[Snapshot]:
+        return [await self._current()] * len(asked)
+
+    async def _current(self) -> Snapshot:
         version = await self._store.read(rows.directory_version)
         if version != self._snapshot.version:
             bodies = await self._store.read(rows.all_organisations)

@@ -22,6 +22,7 @@ from gateway.logs import Log
 from gateway.preparation import Preparation, Prepared
 from gateway.routing import planned
 from gateway.seal import MasterKey
+from gateway.sight import Sight
 from gateway.store import choices as choice_rows
 from gateway.store import deliveries as delivery_rows
 from gateway.store import plans as rows
@@ -66,6 +67,7 @@ class Intake:
         *,
         store: Store,
         preparation: Preparation,
+        sight: Sight,
         directory: Directory,
         master: MasterKey,
         clock: Clock,
@@ -76,6 +78,7 @@ class Intake:
     ) -> None:
         self._store = store
         self._preparation = preparation
+        self._sight = sight
         self._directory = directory
         self._master = master
         self._clock = clock
@@ -89,12 +92,13 @@ class Intake:
         started = self._clock.ticks()
         used = await self._use_of(key, body, caller)
         draft = self._read(body, form)
-        for _ in range(ATTEMPTS):
-            snapshot = await self._directory.now()
-            prepared = await self._preparation.prepare(draft, body, form, caller, snapshot)
+        for number in range(ATTEMPTS):
+            fresh = number > 0
+            snapshot = await self._directory.now(fresh=fresh)
+            prepared = await self._preparation.prepare(draft, body, form, caller, snapshot, fresh=fresh)
             if used is not None:
                 return self._received(draft, prepared, used, used.deliveries, snapshot)
-            use = self._use(body, prepared)
+            use = self._use(key, body, prepared)
             self._reach("intake-sealed")
             try:
                 deliveries = await self._store.write(
@@ -104,6 +108,7 @@ class Intake:
                 used = await self._use_of(key, body, caller)
                 continue
             self._reach("intake-committed")
+            self._sight.keep_in_hand(prepared.plan)
             self._nudge()
             received = self._received(draft, prepared, use, deliveries, snapshot)
             self._say(received, form, started)
@@ -119,9 +124,9 @@ class Intake:
             raise Refusal("key-reused")
         return use
 
-    def _use(self, body: bytes, prepared: Prepared) -> KeyUse:
+    def _use(self, key: str | None, body: bytes, prepared: Prepared) -> KeyUse:
         outcome = "unchanged" if prepared.row is None else "created" if prepared.plan.version == 1 else "changed"
-        fingerprint = self._master.fingerprint("body", body.hex())
+        fingerprint = self._master.fingerprint("body", body.hex()) if key is not None else ""
         return KeyUse(
             body_fingerprint=fingerprint, plan=prepared.plan.id, version=prepared.plan.version, outcome=outcome
         )
@@ -168,7 +173,7 @@ class Intake:
     ) -> tuple[str, ...]:
         """In one transaction: residents, version, deliveries, wake-ups and key. Raises _BegunAgainError: somebody was first."""
         now = self._clock.now()
-        lock(tx, "resident", *prepared.plan.residents, shared=True)
+        lock(tx, "choices", *prepared.plan.residents, shared=True)
         for fingerprint, resident in prepared.resident_fingerprints.items():
             _first(rows.add_resident(tx, fingerprint, resident) == resident)
         _first(choice_rows.choice_versions(tx, prepared.plan.residents) == prepared.choice_versions)
@@ -189,8 +194,7 @@ class Intake:
             residents=prepared.plan.residents,
         )
         _first(added)
-        for resident, due_at in prepared.wakeups:
-            choice_rows.add_wakeup(tx, resident, due_at)
+        choice_rows.add_wakeups(tx, prepared.wakeups)
         return self._plan_deliveries(tx, prepared, now)
 
     def _plan_deliveries(self, tx: Transaction, prepared: Prepared, now: datetime) -> tuple[str, ...]:

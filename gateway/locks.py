@@ -4,6 +4,19 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from typing import Protocol
+
+
+class Between(Protocol):
+    """Shares residents between processes; the choices that a withdrawal changes are locked by its transaction."""
+
+    async def share(self, names: Iterable[str]) -> None:
+        """Share these names, waiting while somebody has one alone."""
+        ...
+
+    def leave(self, names: Iterable[str]) -> None:
+        """Let go of them."""
+        ...
 
 
 class ResidentLocks:
@@ -12,23 +25,32 @@ class ResidentLocks:
     INVARIANT: no send begins between the start of `alone` and its end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, between: Between | None = None) -> None:
         self._locks: dict[str, _SharedLock] = {}
+        self._between = between
 
     @asynccontextmanager
     async def shared(self, residents: Iterable[str]) -> AsyncIterator[Callable[[], None]]:
         """Share these residents; call what is yielded to let go early, when the last byte is written."""
+        wanted = sorted(set(residents))
         held: list[_SharedLock] = []
+        shared: list[str] = []
 
         def let_go() -> None:
             while held:
                 held.pop().leave()
+            if shared and self._between is not None:
+                self._between.leave(shared)
+                shared.clear()
 
         try:
-            for resident in sorted(set(residents)):
+            for resident in wanted:
                 lock = self._locks.setdefault(resident, _SharedLock())
                 await lock.join()
                 held.append(lock)
+            if self._between is not None:
+                await self._between.share(wanted)
+                shared += wanted
             yield let_go
         finally:
             let_go()

@@ -49,12 +49,16 @@ class Preparation:
         self._master = master
         self._clock = clock
 
-    async def prepare(self, draft: Draft, body: bytes, form: Format, caller: Caller, snapshot: Snapshot) -> Prepared:
-        """Return what to write for this document as things stand now. Raises Refusal when it names a plan that is not the caller's."""
+    async def prepare(
+        self, draft: Draft, body: bytes, form: Format, caller: Caller, snapshot: Snapshot, *, fresh: bool
+    ) -> Prepared:
+        """Return what to write for this document as things stand now. Raises Refusal when it names a plan that is not the caller's.
+
+        Without `fresh` the residents' choices may be as they were; the transaction that writes checks `choice_versions`.
+        """
         number_fingerprint = self._number(draft, caller)
         current = await self._current(draft, number_fingerprint, caller)
-        loaded = await self._sight.load(current.id) if current else None
-        known = loaded.plan if loaded else None
+        known = await self._sight.load(current.id, current.version) if current else None
         plan_id = current.id if current else self._clock.new_id()
         fingerprints, residents = await self._residents(draft, plan_id, known)
         plan, ids = named(
@@ -67,7 +71,7 @@ class Preparation:
             part_id=partial(self._master.part_id, plan_id),
         )
         row, plan = await self._next_version(plan, current, known, body, form, caller)
-        choices = await self._sight.choices_of(plan.residents)
+        choices = await self._sight.choices_of(plan.residents, fresh=fresh)
         return Prepared(
             plan=plan,
             ids=ids,

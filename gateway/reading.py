@@ -45,10 +45,10 @@ class Reading:
         recipient = caller.entry.recipient(role=caller.client.role, person=caller.client.person)
         reader = Reader(recipient=recipient, purpose=caller.client.purpose)
         for _ in range(LOOKS):
-            loaded = await self._sight.load(plan_id)
-            if loaded is None:
+            plan = await self._sight.load(plan_id)
+            if plan is None:
                 raise Refusal("not-found")
-            look = await self._sight.look(loaded, reader)
+            look = await self._sight.look(plan, reader)
             page = await self._store.write(partial(self._disclosed, look=look, caller=caller, form=form))
             if page == "refused":
                 raise Refusal("not-found")
@@ -58,29 +58,29 @@ class Reading:
 
     async def preview(self, plan_id: str, reader: Reader, form: str) -> tuple[Look, Page | None]:
         """Return what `reader` would get now, without counting it as disclosed; no page when that is nothing."""
-        loaded = await self._sight.load(plan_id)
-        if loaded is None:
+        plan = await self._sight.load(plan_id)
+        if plan is None:
             raise Refusal("not-found")
-        look = await self._sight.look(loaded, reader)
+        look = await self._sight.look(plan, reader)
         if look.plan is None:
             return look, None
         return look, await self._store.write(partial(self._page, look=look, form=form))
 
     def _disclosed(self, tx: Transaction, look: Look, caller: Caller, form: str) -> Page | Literal["refused"] | None:
         """In one transaction: check the look, count the view, write the receipt. None: something changed, look again."""
-        lock(tx, "resident", *look.choice_versions, shared=True)
-        lock(tx, "view", f"{look.loaded.plan.id}/{look.reader.key}")
-        row = plan_rows.plan_by_id(tx, look.loaded.plan.id)
-        if row is None or row.version != look.loaded.plan.version or not self._sight.still_holds(tx, look):
+        lock(tx, "choices", *look.choice_versions, shared=True)
+        lock(tx, "view", f"{look.whole.id}/{look.reader.key}")
+        row = plan_rows.plan_by_id(tx, look.whole.id)
+        if row is None or row.version != look.whole.version or not self._sight.still_holds(tx, look):
             return None
         if look.plan is None:
             views.end(tx, row.id, look.reader.key)
-            receipts.add_receipt(tx, self._receipt(look, caller, None))
+            receipts.add_receipts(tx, [self._receipt(look, caller, None)])
             return "refused"
         page = self._page(tx, look, form)
         _, state = self._sight.stamped(tx, look)
-        views.disclose(tx, row.id, look.reader.key, look.fingerprint, state)
-        receipts.add_receipt(tx, self._receipt(look, caller, page))
+        views.disclose(tx, [look.disclosed_as(state)])
+        receipts.add_receipts(tx, [self._receipt(look, caller, page)])
         return page
 
     def _page(self, tx: Transaction, look: Look, form: str) -> Page:
@@ -94,8 +94,8 @@ class Reading:
             exit="read",
             recipient=caller.organisation,
             client=caller.client.client_id,
-            plan=look.loaded.plan.id,
-            plan_version=look.loaded.plan.version,
+            plan=look.whole.id,
+            plan_version=look.whole.version,
             view_version=page.version if page else None,
             sha256=sha256_hex(page.body) if page else None,
             refused=page is None,

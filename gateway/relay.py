@@ -13,6 +13,7 @@ from gateway.failpoints import Reach
 from gateway.logs import Log
 from gateway.store import choices as choice_rows
 from gateway.store import schedule
+from gateway.store.bell import Bell
 from gateway.store.engine import Store
 
 BATCH = 100
@@ -34,7 +35,9 @@ class Publisher(Protocol):
 class Relay:
     """Publishes due deliveries, and looks again at residents whose answers may have changed by themselves."""
 
-    def __init__(self, store: Store, broker: Publisher, replan: Replan, clock: Clock, log: Log, reach: Reach) -> None:
+    def __init__(
+        self, *, store: Store, broker: Publisher, replan: Replan, clock: Clock, log: Log, reach: Reach
+    ) -> None:
         self._store = store
         self._broker = broker
         self._replan = replan
@@ -42,13 +45,21 @@ class Relay:
         self._log = log
         self._reach = reach
         self._nudged = asyncio.Event()
+        self._bell = Bell(store, clock.new_id(), self._nudged.set)
 
     def nudge(self) -> None:
-        """Something became due just now."""
+        """Something became due just now; whoever is free takes it, here or in another gateway of this database."""
         self._nudged.set()
+        self._bell.pull()
 
     async def run(self) -> None:
-        """Relay until cancelled. What a former process of a database without other processes held is taken up at once."""
+        """Relay until cancelled, and let the bell wake this relay and others."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._bell.run(), name="bell")
+            group.create_task(self._relay_forever(), name="relay")
+
+    async def _relay_forever(self) -> None:
+        """What a former process of a database without other processes held is taken up at once."""
         if self._store.alone:
             await self._store.write(lambda tx: schedule.release_leases(tx, self._clock.now()))
         while True:

@@ -19,6 +19,10 @@ class Renderer:
         self._shelf = shelf
         self._fhir_url = fhir_url
 
+    def knows(self, name: str) -> bool:
+        """Say whether this format can be rendered."""
+        return name == FHIR or self._shelf.get(name) is not None
+
     def render(self, view: SupportPlan, name: str) -> tuple[bytes, str]:
         """Return the body and its content type; the same view gives the same bytes. Raises UnknownFormatError."""
         if name == FHIR:

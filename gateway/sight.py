@@ -19,15 +19,14 @@ from gateway.store import choices as choice_rows
 from gateway.store import plans as plan_rows
 from gateway.store import views
 from gateway.store.engine import Store, Transaction
-from gateway.store.plans import PlanRow
 from gateway.store.receipts import PartLine
-from gateway.store.views import ViewState
+from gateway.store.views import Disclosure, ViewState
 from gateway.vault import Vault
 from mappings.codes import Purpose
 from mappings.plan import PLAN_TO_JSON, SupportPlan, contact_id, identity_id
 from mappings.references import renamed
 
-PLANS_IN_HAND = 64
+PLANS_IN_HAND = 512
 INDEXES_IN_HAND = 10_000
 """How many opened plans and compiled sets of choices are kept in memory; the oldest make room."""
 
@@ -45,21 +44,14 @@ class Reader(Struct, frozen=True, kw_only=True):
         return "/".join((who.organisation, self.purpose, who.role or "", who.person or ""))
 
 
-class Loaded(Struct, frozen=True, kw_only=True):
-    """A plan as it is stored now, opened."""
-
-    row: PlanRow
-    plan: SupportPlan
-
-
 class Look(Struct, frozen=True, kw_only=True):
-    """One reader's look at one plan version. `plan` is the view, or None when there is nothing to see.
+    """One reader's look at one plan version, the `whole`. `plan` is the view, or None when there is nothing to see.
 
     `shown` is the view under the ids that this reader knows: its residents have the numbers that were made for it.
     `choice_versions` are the versions that were looked at: whoever discloses checks that they still hold.
     """
 
-    loaded: Loaded
+    whole: SupportPlan
     reader: Reader
     decisions: Mapping[str, Decision]
     plan: SupportPlan | None
@@ -77,6 +69,16 @@ class Look(Struct, frozen=True, kw_only=True):
         """Why there is nothing to see: the reason that most parts share, objections first."""
         codes = [decision.code for decision in self.decisions.values() if not decision.permitted]
         return "objection" if "objection" in codes else max(sorted(set(codes)), key=codes.count, default="no-choice")
+
+    def stamped(self, state: ViewState) -> SupportPlan:
+        """Return the view with its reader's own version and date. Raises ValueError when there is nothing to see."""
+        if self.shown is None:
+            raise ValueError("nothing to see")
+        return replace(self.shown, version=state.version, changed_at=state.changed_at)
+
+    def disclosed_as(self, state: ViewState) -> Disclosure:
+        """Return the view as what is counted when it goes out or is read."""
+        return Disclosure(plan=self.whole.id, reader=self.reader.key, fingerprint=self.fingerprint, state=state)
 
     def lines(self) -> tuple[PartLine, ...]:
         """Return what a receipt of this view says per part."""
@@ -107,37 +109,50 @@ class Sight:
         self._indexes: dict[str, ChoiceIndex] = {}
         self._opened: dict[tuple[str, int], SupportPlan] = {}
 
-    async def load(self, plan_id: str, version: int | None = None) -> Loaded | None:
+    async def load(self, plan_id: str, version: int | None = None) -> SupportPlan | None:
         """Open a version of a plan, by default the current one; None when there is no such plan."""
-        row = await self._store.read(lambda tx: plan_rows.plan_by_id(tx, plan_id))
-        if row is None:
-            return None
-        wanted = row.version if version is None else version
-        plan = self._opened.get((plan_id, wanted)) or await self._open(plan_id, wanted)
-        return Loaded(row=row, plan=plan) if plan else None
+        if version is None:
+            row = await self._store.read(lambda tx: plan_rows.plan_by_id(tx, plan_id))
+            if row is None:
+                return None
+            version = row.version
+        return self._opened.get((plan_id, version)) or await self._open(plan_id, version)
+
+    def keep_in_hand(self, plan: SupportPlan) -> None:
+        """Keep an opened version for a while: it never changes, and its deliveries come together."""
+        self._opened[plan.id, plan.version] = plan
+        _forget_oldest(self._opened, PLANS_IN_HAND)
 
     async def _open(self, plan_id: str, version: int) -> SupportPlan | None:
-        """Open a version, and keep it in hand for a while: a version never changes, and its deliveries come together."""
         stored = await self._store.read(lambda tx: plan_rows.version_of(tx, plan_id, version))
         plan = await self._vault.open_plan(plan_id, version, stored.body) if stored else None
         if plan is not None:
-            self._opened[plan_id, version] = plan
-            _forget_oldest(self._opened, PLANS_IN_HAND)
+            self.keep_in_hand(plan)
         return plan
 
-    async def choices_of(self, residents: Iterable[str]) -> dict[str, ChoiceIndex]:
-        """Return the compiled choices of residents as they are now; compiled once per version."""
+    async def choices_of(self, residents: Iterable[str], *, fresh: bool = True) -> dict[str, ChoiceIndex]:
+        """Return the compiled choices of residents as they are now; compiled once per version.
+
+        Without `fresh` they may be as they were: only for who checks the versions in the transaction that acts on them.
+        """
         wanted = tuple(residents)
-        versions = await self._store.read(lambda tx: choice_rows.choice_versions(tx, wanted))
         known = {who: self._indexes[who] for who in wanted if who in self._indexes}
+        if not fresh and len(known) == len(wanted):
+            return known
+        versions = await self._store.read(lambda tx: choice_rows.choice_versions(tx, wanted))
         stale = [who for who in wanted if who not in known or known[who].version != versions[who]]
         return known | await self._compiled(stale) if stale else known
 
-    async def look(self, loaded: Loaded, reader: Reader, *, within: frozenset[str] | None = None) -> Look:
-        """Decide about every part and build the view. `within`: what an earlier attempt carried, which may narrow, never widen."""
-        choices = await self.choices_of(loaded.plan.residents)
+    async def look(
+        self, plan: SupportPlan, reader: Reader, *, within: frozenset[str] | None = None, fresh: bool = True
+    ) -> Look:
+        """Decide about every part and build the view. `within`: what an earlier attempt carried, which may narrow, never widen.
+
+        Without `fresh` the choices may be as they were, and whoever discloses what was seen checks `choice_versions`.
+        """
+        choices = await self.choices_of(plan.residents, fresh=fresh)
         case = open_case(
-            loaded.plan,
+            plan,
             reader.recipient,
             reader.purpose,
             choices,
@@ -145,13 +160,13 @@ class Sight:
             self._clock.now(),
             signed_is_decision=self._signed_is_decision,
         )
-        decisions = decide_all(loaded.plan, case)
+        decisions = decide_all(plan, case)
         if within is not None:
             decisions = {part_id: _narrowed(decision, within) for part_id, decision in decisions.items()}
-        view = redact(loaded.plan, decisions, reader.recipient, lambda who: self.pseudonym(reader, who))
+        view = redact(plan, decisions, reader.recipient, lambda who: self.pseudonym(reader, who))
         shown = self._shown(view, reader) if view else None
         return Look(
-            loaded=loaded,
+            whole=plan,
             reader=reader,
             decisions=decisions,
             plan=view,
@@ -166,10 +181,8 @@ class Sight:
 
     def stamped(self, tx: Transaction, look: Look) -> tuple[SupportPlan, ViewState]:
         """Return the view with its own version and date. Raises ValueError when there is nothing to see."""
-        if look.shown is None:
-            raise ValueError("nothing to see")
-        state = views.look(tx, look.loaded.plan.id, look.reader.key, look.fingerprint, self._clock.now())
-        return replace(look.shown, version=state.version, changed_at=state.changed_at), state
+        state = views.look(tx, look.whole.id, look.reader.key, look.fingerprint, self._clock.now())
+        return look.stamped(state), state
 
     def pseudonym(self, reader: Reader, resident: str) -> str:
         """Return the number by which this reader's organisation knows a resident."""

@@ -36,7 +36,10 @@ from gateway.settings import Settings, SettingsError
 from gateway.shelf import Shelf
 from gateway.sight import Sight
 from gateway.store.directory import mark
-from gateway.store.engine import Store, open_store
+from gateway.store.engine import Store
+from gateway.store.opening import open_store
+from gateway.store.postgres import PostgresStore
+from gateway.store.session_locks import SessionLocks
 from gateway.vault import Vault
 
 
@@ -85,8 +88,11 @@ async def open_gateway(settings: Settings, public_url: str) -> AsyncIterator[Gat
             settings.master_key_file or settings.data_dir / "master.key", create=settings.mode == "demo"
         )
         session = await stack.enter_async_context(open_session(settings.targets, settings.send_timeout_seconds))
+        between = SessionLocks(store) if isinstance(store, PostgresStore) else None
+        if between is not None:
+            stack.push_async_callback(between.close)
         gateway = _assembled(
-            settings, public_url, log, clock, store, Vault(keys, master, clock), master, session, grounds
+            settings, public_url, log, clock, store, Vault(keys, master, clock), master, session, grounds, between
         )
         await _load_directory(gateway.directory, settings.directory_file)
         await gateway.broker.start(gateway.deliverer.attempt, prefetch=WAKES)
@@ -106,10 +112,11 @@ def _assembled(
     master: MasterKey,
     session: aiohttp.ClientSession,
     grounds: tuple[EnabledGround, ...],
+    between: SessionLocks | None,
 ) -> Gateway:
     reach = failing_at(settings.failpoint)
     directory = Directory(store)
-    residents = ResidentLocks()
+    residents = ResidentLocks(between)
     shelf = Shelf(settings.formats_dir, log)
     renderer = Renderer(shelf, f"{public_url}/fhir")
     sight = Sight(store, vault, master, clock, grounds, signed_is_decision=settings.signed_is_decision)
@@ -131,7 +138,7 @@ def _assembled(
     async def replan(resident: str) -> object:
         return await choosing.replan(resident)
 
-    relay = Relay(store, broker, replan, clock, log, reach)
+    relay = Relay(store=store, broker=broker, replan=replan, clock=clock, log=log, reach=reach)
     choosing = Choosing(
         store=store,
         vault=vault,
@@ -146,6 +153,7 @@ def _assembled(
     intake = Intake(
         store=store,
         preparation=Preparation(store=store, vault=vault, sight=sight, master=master, clock=clock),
+        sight=sight,
         directory=directory,
         master=master,
         clock=clock,

@@ -23,7 +23,7 @@ def contracts_hold(folder: Path) -> subprocess.CompletedProcess[str]:
         ("consent/decide.py", "import gateway.clock", "gateway over adapters and consent"),
         ("adapters/interface.py", "import consent.choice", "gateway over adapters and consent"),
         ("mappings/plan.py", "import time", "mappings and consent do no I/O"),
-        ("gateway/relay.py", "import aio_pika", "AMQP only in gateway.broker"),
+        ("gateway/relay.py", "import aio_pika", "AMQP only in gateway.rabbit and the two brokers"),
         ("gateway/sight.py", "import sqlalchemy", "the database only in gateway.store"),
         ("gateway/render.py", "import fhir.resources", "fhir.resources only in mappings"),
         ("gateway/intake.py", "import cryptography", "cryptography and JOSE only"),

@@ -413,7 +413,7 @@ async def test_a_queue_with_other_arguments_is_refused(
     """A queue without dead letters is not silently used."""
     await channel.declare_queue(f"{prefix}.deliveries", durable=True)
     broker = RabbitBroker(rabbitmq_url, prefix=prefix)
-    with pytest.raises(BrokerUnavailable):
+    with pytest.raises(BrokerUnavailable, match=rf"definitions\.json: .*{prefix}\.deliveries"):
         await broker.start(woken.wake)
 
 

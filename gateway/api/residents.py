@@ -128,9 +128,9 @@ def _told(kept: ChoiceSet) -> web.Response:
 
 def _explained(look: Look, page: Page | None, resident: str) -> dict[str, object]:
     """Tell per part; parts that are about others only are not told to this resident."""
-    concerned = [part for part in look.loaded.plan.parts if resident in part.label.subjects]
+    concerned = [part for part in look.whole.parts if resident in part.label.subjects]
     return {
-        "planId": look.loaded.plan.id,
+        "planId": look.whole.id,
         "version": page.version if page else None,
         "sha256": sha256_hex(page.body) if page else None,
         "parts": [_line(part, look.decisions[part.id]) for part in concerned],

@@ -4,10 +4,12 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from msgspec import Struct
-from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select
+from sqlalchemy import and_, bindparam, delete, func, insert, select
 
+from gateway.store.engine import Transaction
+from gateway.store.statements import one_of
 from gateway.store.tables import choices, wakeup
-from gateway.store.upsert import insert_absent
+from gateway.store.upsert import insert_all_absent
 
 
 class ChoicesRow(Struct, frozen=True, kw_only=True):
@@ -22,54 +24,53 @@ class ChoicesRow(Struct, frozen=True, kw_only=True):
 
 _NEWEST = (
     select(choices.c.resident, func.max(choices.c.version).label("version"))
-    .where(choices.c.resident.in_(bindparam("residents", expanding=True)))
+    .where(one_of(choices.c.resident, "residents"))
     .group_by(choices.c.resident)
 )
 _NEWEST_ROWS = _NEWEST.subquery()
 _CURRENT = select(choices).join(
     _NEWEST_ROWS, and_(choices.c.resident == _NEWEST_ROWS.c.resident, choices.c.version == _NEWEST_ROWS.c.version)
 )
-
-
-def current_choices(tx: Connection, residents: Iterable[str]) -> dict[str, ChoicesRow]:
-    """Return the newest set per resident; who never chose is absent."""
-    rows = tx.execute(_CURRENT, {"residents": tuple(residents)})
-    return {row.resident: ChoicesRow(**row._mapping) for row in rows}  # noqa: SLF001
-
-
-def choice_versions(tx: Connection, residents: Iterable[str]) -> dict[str, int]:
-    """Return the version of each resident's choices now; 0 for who never chose. What a decision checks before it sends."""
-    wanted = tuple(residents)
-    return dict.fromkeys(wanted, 0) | {row[0]: row[1] for row in tx.execute(_NEWEST, {"residents": wanted})}
-
-
-def add_choices(tx: Connection, row: ChoicesRow) -> bool:
-    """Keep the next version; False when another came first."""
-    if choice_versions(tx, [row.resident])[row.resident] != row.version - 1:
-        return False
-    tx.execute(insert(choices).values({name: getattr(row, name) for name in row.__struct_fields__}))
-    return True
-
-
-def add_wakeup(tx: Connection, resident: str, due_at: datetime) -> None:
-    """Look at this resident's deliveries again at `due_at`."""
-    insert_absent(tx, wakeup, {"resident": resident, "due_at": due_at})
-
-
+_ADD = insert(choices)
 _DUE = (
     select(wakeup.c.resident)
     .where(wakeup.c.due_at <= bindparam("now"))
     .order_by(wakeup.c.due_at)
     .limit(bindparam("most"))
 )
+_ANSWERED = delete(wakeup).where(wakeup.c.resident == bindparam("who"), wakeup.c.due_at <= bindparam("until"))
 
 
-def due_wakeups(tx: Connection, now: datetime, limit: int) -> tuple[str, ...]:
+def current_choices(tx: Transaction, residents: Iterable[str]) -> dict[str, ChoicesRow]:
+    """Return the newest set per resident; who never chose is absent."""
+    rows = tx.execute(_CURRENT, {"residents": residents})
+    return {row.resident: ChoicesRow(**row._asdict()) for row in rows}
+
+
+def choice_versions(tx: Transaction, residents: Iterable[str]) -> dict[str, int]:
+    """Return the version of each resident's choices now; 0 for who never chose. What a decision checks before it sends."""
+    wanted = tuple(residents)
+    return dict.fromkeys(wanted, 0) | {row[0]: row[1] for row in tx.execute(_NEWEST, {"residents": wanted})}
+
+
+def add_choices(tx: Transaction, row: ChoicesRow) -> bool:
+    """Keep the next version; False when another came first."""
+    if choice_versions(tx, [row.resident])[row.resident] != row.version - 1:
+        return False
+    tx.execute(_ADD, {name: getattr(row, name) for name in row.__struct_fields__})
+    return True
+
+
+def add_wakeups(tx: Transaction, moments: Iterable[tuple[str, datetime]]) -> None:
+    """Look at residents' deliveries again, each (resident, moment)."""
+    insert_all_absent(tx, wakeup, [{"resident": resident, "due_at": due_at} for resident, due_at in moments])
+
+
+def due_wakeups(tx: Transaction, now: datetime, limit: int) -> tuple[str, ...]:
     """Return residents whose answers may have changed by now."""
-    rows = tx.execute(_DUE, {"now": now, "most": limit})
-    return tuple(dict.fromkeys(row.resident for row in rows))
+    return tuple(dict.fromkeys(tx.execute(_DUE, {"now": now, "most": limit}).scalars()))
 
 
-def remove_wakeups(tx: Connection, resident: str, until: datetime) -> None:
+def remove_wakeups(tx: Transaction, resident: str, until: datetime) -> None:
     """Forget the wake-ups that were answered."""
-    tx.execute(delete(wakeup).where(wakeup.c.resident == resident, wakeup.c.due_at <= until))
+    tx.execute(_ANSWERED, {"who": resident, "until": until})

@@ -4,19 +4,22 @@ A lane is one endpoint of one recipient, for one plan: only its newest delivery 
 `due_at` is when somebody must look again: at once, after a back-off, or when a lease ends because a process died.
 """
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from msgspec import Struct
-from sqlalchemy import Connection, and_, bindparam, case, func, insert, or_, select, update
+from sqlalchemy import String, and_, bindparam, case, func, insert, or_, select, update
 
 from gateway.store import sequences
+from gateway.store.directory import VERSION as DIRECTORY_VERSION
+from gateway.store.engine import Transaction
 from gateway.store.receipts import has_left
-from gateway.store.tables import delivery, plan, receipt
+from gateway.store.statements import is_any, one_of
+from gateway.store.tables import delivery, free_sequence, plan, receipt
 
-Move = Callable[[Connection, str, datetime], bool]
+Move = Callable[[Transaction, str, datetime], bool]
 """(transaction, delivery id, now) → whether the delivery was in a state for it."""
 
 PENDING = ("planned", "queued", "waiting")
@@ -29,19 +32,45 @@ _LANE = (
     delivery.c.recipient == bindparam("lane_recipient"),
     delivery.c.lane == bindparam("lane_name"),
 )
-_ONE = select(delivery).where(delivery.c.id == bindparam("key"))
-_PENDING_IN_LANE = select(delivery).where(*_LANE, delivery.c.state.in_(PENDING)).order_by(delivery.c.id)
+_THESE = select(delivery).where(one_of(delivery.c.id, "ids"))
+_PENDING_IN_LANE = select(delivery).where(*_LANE, is_any(delivery.c.state, PENDING)).order_by(delivery.c.id)
 _FOR_VERSION = update(delivery).where(delivery.c.id == bindparam("key")).values(plan_version=bindparam("version"))
 _PENDING_LANES = select(delivery.c.recipient, delivery.c.lane).where(
-    delivery.c.plan == bindparam("lane_plan"), delivery.c.state.in_(PENDING)
+    delivery.c.plan == bindparam("lane_plan"), is_any(delivery.c.state, PENDING)
 )
-_LANE_STATE = select(
-    func.max(case((delivery.c.state.in_(ALIVE), delivery.c.id))).label("newest"),
-    func.max(case((delivery.c.state.in_(PENDING), delivery.c.id))).label("newest_pending"),
+_STATE_COLUMNS = (
+    func.max(case((is_any(delivery.c.state, ALIVE), delivery.c.id))).label("newest"),
+    func.max(case((is_any(delivery.c.state, PENDING), delivery.c.id))).label("newest_pending"),
     func.max(case((delivery.c.state == "acknowledged", delivery.c.view_version))).label("delivered_view"),
-    func.max(case((delivery.c.state.in_(("acknowledged", "sent")), delivery.c.view_version))).label("last_view"),
+    func.max(case((is_any(delivery.c.state, ("acknowledged", "sent")), delivery.c.view_version))).label("last_view"),
     func.max(case((delivery.c.state == "sent", delivery.c.id))).label("in_flight"),
-).where(*_LANE)
+    func.count(case((is_any(delivery.c.state, PENDING), 1))).label("pending"),
+)
+_LANE_STATE = select(*_STATE_COLUMNS).where(*_LANE)
+_LANES = (
+    select(delivery.c.plan, delivery.c.recipient, delivery.c.lane, *_STATE_COLUMNS)
+    .where(delivery.c.plan.in_(select(delivery.c.plan).where(one_of(delivery.c.id, "ids"))))
+    .group_by(delivery.c.plan, delivery.c.recipient, delivery.c.lane)
+    .subquery("lanes")
+)
+_GIVEN_BACK = select(func.count()).where(free_sequence.c.recipient == delivery.c.recipient).scalar_subquery()
+_STANDING = (
+    select(
+        delivery,
+        *(_LANES.c[column.name] for column in _STATE_COLUMNS),
+        DIRECTORY_VERSION.scalar_subquery().label("directory_version"),
+        _GIVEN_BACK.label("given_back"),
+    )
+    .join(
+        _LANES,
+        and_(
+            _LANES.c.plan == delivery.c.plan,
+            _LANES.c.recipient == delivery.c.recipient,
+            _LANES.c.lane == delivery.c.lane,
+        ),
+    )
+    .where(one_of(delivery.c.id, "ids"))
+)
 _BEGIN = (
     update(delivery)
     .where(delivery.c.id == bindparam("key"))
@@ -75,7 +104,7 @@ _RESTORE_RECEIPT = (
 )
 _RETRY = (
     update(delivery)
-    .where(delivery.c.id == bindparam("key"), delivery.c.state.in_(("parked", "waiting")))
+    .where(delivery.c.id == bindparam("key"), is_any(delivery.c.state, ("parked", "waiting")))
     .values(
         state="planned",
         reason=None,
@@ -86,6 +115,29 @@ _RETRY = (
     )
 )
 _BY_STATE = select(delivery.c.state, func.count()).group_by(delivery.c.state)
+_ADD = insert(delivery)
+_OF_ITS_PLANS = delivery.c.plan.in_(select(plan.c.id).where(plan.c.source == bindparam("viewer")))
+_PAGE = (
+    select(delivery)
+    .where(
+        delivery.c.id > bindparam("after"),
+        *(
+            or_(bindparam(name, type_=String()).is_(None), column == bindparam(name, type_=String()))
+            for name, column in (
+                ("of_plan", delivery.c.plan),
+                ("to", delivery.c.recipient),
+                ("in_state", delivery.c.state),
+            )
+        ),
+        or_(
+            bindparam("viewer", type_=String()).is_(None),
+            _OF_ITS_PLANS,
+            and_(delivery.c.recipient == bindparam("viewer"), delivery.c.sequence.is_not(None)),
+        ),
+    )
+    .order_by(delivery.c.id)
+    .limit(bindparam("most"))
+)
 
 
 class DeliveryRow(Struct, frozen=True, kw_only=True):
@@ -118,30 +170,50 @@ class LaneState(Struct, frozen=True, kw_only=True):
     delivered_view: int | None
     last_view: int | None
     in_flight: str | None
+    pending: int
 
 
-def add_deliveries(tx: Connection, rows: Sequence[DeliveryRow]) -> None:
+class Standing(Struct, frozen=True, kw_only=True):
+    """A delivery in its lane, and what else must be known before it begins. `given_back`: numbers that its recipient may get again."""
+
+    row: DeliveryRow
+    lane: LaneState
+    directory_version: int
+    given_back: int
+
+
+class Beginning(Struct, frozen=True, kw_only=True):
+    """A delivery that is being sent from now on: the parts that it may carry at most, its view, its receipt and its number."""
+
+    row: DeliveryRow
+    parts: frozenset[str]
+    view_version: int
+    receipt: str
+    number: int
+
+
+def add_deliveries(tx: Transaction, rows: Sequence[DeliveryRow]) -> None:
     """Plan deliveries; what was pending in their lanes has been ended before."""
     if rows:
-        tx.execute(insert(delivery), [_to_columns(row) for row in rows])
+        tx.execute(_ADD, [_to_columns(row) for row in rows])
 
 
 def end_pending(
-    tx: Connection, plan_id: str, recipient: str, lane: str, *, state: str, reason: str, now: datetime
+    tx: Transaction, plan_id: str, recipient: str, lane: str, *, state: str, reason: str, now: datetime
 ) -> None:
     """End what is planned, queued or waiting in a lane. What is in flight ends by itself."""
     for found in pending_in_lane(tx, plan_id, recipient, lane):
         finish(tx, found, state=state, reason=reason, now=now)
 
 
-def make_room(tx: Connection, plan_id: str, recipient: str, lane: str, now: datetime) -> None:
+def make_room(tx: Transaction, plan_id: str, recipient: str, lane: str, now: datetime) -> None:
     """Supersede what has not begun in a lane. What has begun is known to its recipient: its successor settles it (`yield_to`)."""
     for found in pending_in_lane(tx, plan_id, recipient, lane):
         if found.sequence is None:
             finish(tx, found, state="superseded", reason="newer-version", now=now)
 
 
-def yield_to(tx: Connection, row: DeliveryRow, view_version: int, now: datetime) -> bool:
+def yield_to(tx: Transaction, row: DeliveryRow, view_version: int, now: datetime) -> bool:
     """Let the older deliveries of a lane yield to `row`, which would carry this view; say whether `row` is needed at all.
 
     An older one that carries the same view already stays, for the version of `row`: its recipient must not see that it was overtaken
@@ -157,61 +229,43 @@ def yield_to(tx: Connection, row: DeliveryRow, view_version: int, now: datetime)
     return not same
 
 
-def pending_in_lane(tx: Connection, plan_id: str, recipient: str, lane: str) -> tuple[DeliveryRow, ...]:
+def pending_in_lane(tx: Transaction, plan_id: str, recipient: str, lane: str) -> tuple[DeliveryRow, ...]:
     """Return what is planned, queued or waiting in a lane, oldest first: what has begun, and what is to follow it."""
     return tuple(_to_row(row) for row in tx.execute(_PENDING_IN_LANE, _lane(plan_id, recipient, lane)))
 
 
-def pending_lanes(tx: Connection, plan_id: str) -> frozenset[tuple[str, str]]:
+def pending_lanes(tx: Transaction, plan_id: str) -> frozenset[tuple[str, str]]:
     """Return (recipient, lane) of what is planned, queued or waiting for a plan."""
     return frozenset((row.recipient, row.lane) for row in tx.execute(_PENDING_LANES, {"lane_plan": plan_id}))
 
 
-def get_delivery(tx: Connection, delivery_id: str) -> DeliveryRow | None:
+def get_deliveries(tx: Transaction, delivery_ids: Iterable[str]) -> dict[str, DeliveryRow]:
+    """Return deliveries by id; unknown ones are absent."""
+    return {row.id: _to_row(row) for row in tx.execute(_THESE, {"ids": delivery_ids})}
+
+
+def get_delivery(tx: Transaction, delivery_id: str) -> DeliveryRow | None:
     """Return one delivery, or None."""
-    row = tx.execute(_ONE, {"key": delivery_id}).one_or_none()
-    return _to_row(row) if row else None
+    return get_deliveries(tx, [delivery_id]).get(delivery_id)
 
 
-def lane_state(tx: Connection, row: DeliveryRow) -> LaneState:
+def lane_state(tx: Transaction, row: DeliveryRow) -> LaneState:
     """Return how the lane of this delivery stands; ids made later sort later."""
-    found = tx.execute(_LANE_STATE, _lane(row.plan, row.recipient, row.lane)).one()
-    return LaneState(
-        newest=found.newest,
-        newest_pending=found.newest_pending,
-        delivered_view=found.delivered_view,
-        last_view=found.last_view,
-        in_flight=found.in_flight,
-    )
+    return LaneState(**tx.execute(_LANE_STATE, _lane(row.plan, row.recipient, row.lane)).one()._asdict())
 
 
-def begin_send(
-    tx: Connection,
-    row: DeliveryRow,
-    *,
-    parts: frozenset[str],
-    view_version: int,
-    receipt: str,
-    lease_until: datetime,
-    now: datetime,
-) -> int:
-    """Mark a delivery as being sent, and return its sequence number, which it gets now and keeps."""
-    number = row.sequence or sequences.take(tx, row.recipient)
-    asked = {
-        "key": row.id,
-        "number": number,
-        "count": row.attempts + 1,
-        "lease": lease_until,
-        "carried": _to_text(row.parts & parts if row.parts is not None else parts),
-        "view": view_version,
-        "slip": receipt,
-        "now": now,
-    }
-    tx.execute(_BEGIN, asked)
-    return number
+def standings(tx: Transaction, delivery_ids: Iterable[str]) -> dict[str, Standing]:
+    """Return how deliveries and their lanes stand, in one look."""
+    return {row.id: _to_standing(row._asdict()) for row in tx.execute(_STANDING, {"ids": delivery_ids})}
 
 
-def finish(tx: Connection, row: DeliveryRow, *, state: str, reason: str | None, now: datetime) -> None:
+def begin(tx: Transaction, beginnings: Sequence[Beginning], *, lease_until: datetime, now: datetime) -> None:
+    """Mark deliveries as being sent, under the sequence numbers that they keep."""
+    if beginnings:
+        tx.execute(_BEGIN, [_begun(each, lease_until, now) for each in beginnings])
+
+
+def finish(tx: Transaction, row: DeliveryRow, *, state: str, reason: str | None, now: datetime) -> None:
     """End a delivery. One of which nothing left gives its sequence number back, so that the recipient sees no gap.
 
     A number under which bytes may have left is never used again: the recipient may know it.
@@ -221,22 +275,29 @@ def finish(tx: Connection, row: DeliveryRow, *, state: str, reason: str | None, 
     tx.execute(_MOVE, {"key": row.id, "to": state, "why": reason, "at": None, "now": now})
 
 
-def wait(tx: Connection, row: DeliveryRow, *, reason: str, until: datetime, now: datetime) -> None:
+def acknowledge(tx: Transaction, delivery_ids: Iterable[str], now: datetime) -> None:
+    """End deliveries that were receipted."""
+    rows = [{"key": key, "to": "acknowledged", "why": None, "at": None, "now": now} for key in delivery_ids]
+    if rows:
+        tx.execute(_MOVE, rows)
+
+
+def wait(tx: Transaction, row: DeliveryRow, *, reason: str, until: datetime, now: datetime) -> None:
     """Try again at `until`."""
     tx.execute(_MOVE, {"key": row.id, "to": "waiting", "why": reason, "at": until, "now": now})
 
 
-def restore_receipt(tx: Connection, delivery_id: str) -> None:
+def restore_receipt(tx: Transaction, delivery_id: str) -> None:
     """Nothing left this time: the delivery has the receipt of the last attempt that something left with, or none."""
     tx.execute(_RESTORE_RECEIPT, {"key": delivery_id})
 
 
-def retry(tx: Connection, delivery_id: str, now: datetime) -> bool:
+def retry(tx: Transaction, delivery_id: str, now: datetime) -> bool:
     """Let a parked or waiting delivery go at once, with its attempts counted anew; False in another state."""
     return bool(tx.execute(_RETRY, {"key": delivery_id, "now": now}).rowcount)
 
 
-def stop(tx: Connection, delivery_id: str, now: datetime) -> bool:
+def stop(tx: Transaction, delivery_id: str, now: datetime) -> bool:
     """Park a pending delivery; False when it is not pending."""
     row = get_delivery(tx, delivery_id)
     if row is None or row.state not in PENDING:
@@ -245,13 +306,13 @@ def stop(tx: Connection, delivery_id: str, now: datetime) -> bool:
     return True
 
 
-def count_by_state(tx: Connection) -> dict[str, int]:
+def count_by_state(tx: Transaction) -> dict[str, int]:
     """Return how many deliveries are in each state."""
     return {row[0]: row[1] for row in tx.execute(_BY_STATE)}
 
 
 def list_deliveries(
-    tx: Connection,
+    tx: Transaction,
     *,
     plan_id: str | None,
     recipient: str | None,
@@ -264,22 +325,33 @@ def list_deliveries(
 
     `viewer` limits them to what an organisation may know of: those of its plans, and as a recipient those with a sequence number.
     """
-    query = select(delivery).where(delivery.c.id > after).order_by(delivery.c.id).limit(limit)
-    for column, wanted in ((delivery.c.plan, plan_id), (delivery.c.recipient, recipient), (delivery.c.state, state)):
-        if wanted is not None:
-            query = query.where(column == wanted)
-    if viewer is not None:
-        of_its_plans = delivery.c.plan.in_(select(plan.c.id).where(plan.c.source == viewer))
-        query = query.where(or_(of_its_plans, and_(delivery.c.recipient == viewer, delivery.c.sequence.is_not(None))))
-    return tuple(_to_row(row) for row in tx.execute(query))
+    asked = {"of_plan": plan_id, "to": recipient, "in_state": state, "viewer": viewer, "after": after, "most": limit}
+    return tuple(_to_row(row) for row in tx.execute(_PAGE, asked))
 
 
 def _lane(plan_id: str, recipient: str, lane: str) -> dict[str, str]:
     return {"lane_plan": plan_id, "lane_recipient": recipient, "lane_name": lane}
 
 
+def _begun(each: Beginning, lease_until: datetime, now: datetime) -> dict[str, Any]:
+    row = each.row
+    return {
+        "key": row.id,
+        "number": each.number,
+        "count": row.attempts + 1,
+        "lease": lease_until,
+        "carried": _to_text(row.parts & each.parts if row.parts is not None else each.parts),
+        "view": each.view_version,
+        "slip": each.receipt,
+        "now": now,
+    }
+
+
+_PARTS = msgspec.json.Decoder(frozenset[str])
+
+
 def _to_text(parts: frozenset[str] | None) -> str | None:
-    return None if parts is None else json.dumps(sorted(parts))
+    return None if parts is None else msgspec.json.encode(sorted(parts)).decode()
 
 
 def _to_columns(row: DeliveryRow) -> dict[str, Any]:
@@ -287,6 +359,15 @@ def _to_columns(row: DeliveryRow) -> dict[str, Any]:
 
 
 def _to_row(row: Any) -> DeliveryRow:
-    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
+    return _made(row._asdict())
+
+
+def _made(values: dict[str, Any]) -> DeliveryRow:
     parts = values.pop("parts")
-    return DeliveryRow(**values, parts=None if parts is None else frozenset(json.loads(parts)))
+    return DeliveryRow(**values, parts=None if parts is None else _PARTS.decode(parts))
+
+
+def _to_standing(values: dict[str, Any]) -> Standing:
+    lane = LaneState(**{name: values.pop(name) for name in LaneState.__struct_fields__})
+    others = {name: values.pop(name) for name in ("directory_version", "given_back")}
+    return Standing(row=_made(values), lane=lane, **others)

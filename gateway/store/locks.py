@@ -1,14 +1,27 @@
-"""Locks between processes, held until the transaction ends. SQLite has one writer, who needs none."""
+"""Locks between processes, held until the transaction ends. SQLite has one writer, who needs none.
 
-from sqlalchemy import Connection, text
+A name is locked by a hash of it; two names of one hash wait for each other, which costs time and nothing else. The kinds:
 
-_ALONE = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
-_SHARED = text("SELECT pg_advisory_xact_lock_shared(hashtextextended(:name, 0))")
+resident  alone by who changes choices; shared by every send until its last byte (`gateway.store.session_locks`)
+choices   alone by who changes them, after `resident`; shared by every transaction that acts on them
+lane, plan, view   alone, after `choices`
+"""
+
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.types import String
+
+from gateway.store.engine import Transaction
+
+_NAMES = bindparam("names", type_=ARRAY(String()))
+_EACH = "FROM (SELECT hashtextextended(name, 0) AS key FROM unnest(:names) AS name) AS keys"
+_ALONE = text(f"SELECT pg_advisory_xact_lock(key) {_EACH}").bindparams(_NAMES)
+_SHARED = text(f"SELECT pg_advisory_xact_lock_shared(key) {_EACH}").bindparams(_NAMES)
 
 
-def lock(tx: Connection, kind: str, *names: str, shared: bool = False) -> None:
+def lock(tx: Transaction, kind: str, *names: str, shared: bool = False) -> None:
     """Wait until this transaction has these names of a kind, alone or shared, always in the same order."""
-    if tx.dialect.name != "postgresql":
+    if tx.database != "postgresql" or not names:
         return
-    for name in sorted(set(names)):
-        tx.execute(_SHARED if shared else _ALONE, {"name": f"{kind} {name}"})
+    wanted = [f"{kind} {name}" for name in sorted(set(names))]
+    tx.execute(_SHARED if shared else _ALONE, {"names": wanted})

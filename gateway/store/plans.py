@@ -6,10 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, Integer, String, bindparam, func, insert, select, update
+from sqlalchemy import Integer, String, bindparam, func, insert, select, update
 
+from gateway.store.engine import Transaction
+from gateway.store.statements import one_of
 from gateway.store.tables import idempotency, plan, plan_resident, plan_version, resident_identifier
-from gateway.store.upsert import insert_absent
+from gateway.store.upsert import insert_absent, insert_all_absent
 
 
 class PlanRow(Struct, frozen=True, kw_only=True):
@@ -46,7 +48,7 @@ class KeyUse(Struct, frozen=True, kw_only=True):
 
 
 _BY_FINGERPRINT = select(resident_identifier.c.fingerprint, resident_identifier.c.resident).where(
-    resident_identifier.c.fingerprint.in_(bindparam("fingerprints", expanding=True))
+    one_of(resident_identifier.c.fingerprint, "fingerprints")
 )
 _PLAN = select(plan.c.id, plan.c.source, plan.c.version)
 _BY_NUMBER = _PLAN.where(plan.c.number_fingerprint == bindparam("number"))
@@ -68,39 +70,49 @@ _NEXT = (
     )
 )
 _ADD_VERSION = insert(plan_version)
+_OF_RESIDENT = (
+    _PLAN.join(plan_resident, plan_resident.c.plan == plan.c.id)
+    .where(plan_resident.c.resident == bindparam("who"))
+    .order_by(plan.c.id)
+)
+_FROM = select(plan.c.id).where(one_of(plan.c.id, "ids"), plan.c.source == bindparam("source"))
+_COUNT = select(func.count()).select_from(plan)
+_KEY_USE = select(idempotency).where(
+    idempotency.c.client == bindparam("by_client"), idempotency.c.key == bindparam("under_key")
+)
 
 
-def residents_by_fingerprint(tx: Connection, fingerprints: list[str]) -> dict[str, str]:
+def residents_by_fingerprint(tx: Transaction, fingerprints: list[str]) -> dict[str, str]:
     """Return resident ids by the keyed hash of their identifiers; unknown ones are absent."""
     rows = tx.execute(_BY_FINGERPRINT, {"fingerprints": fingerprints})
     return {row.fingerprint: row.resident for row in rows}
 
 
-def add_resident(tx: Connection, fingerprint: str, resident: str) -> str:
+def add_resident(tx: Transaction, fingerprint: str, resident: str) -> str:
     """Remember a resident by an identifier; return the resident that has it now, which may be another."""
     if insert_absent(tx, resident_identifier, {"fingerprint": fingerprint, "resident": resident}):
         return resident
     return residents_by_fingerprint(tx, [fingerprint])[fingerprint]
 
 
-def plan_by_number(tx: Connection, number_fingerprint: str) -> PlanRow | None:
+def plan_by_number(tx: Transaction, number_fingerprint: str) -> PlanRow | None:
     """Return the plan that a source knows by this number."""
     return _to_plan(tx.execute(_BY_NUMBER, {"number": number_fingerprint}).one_or_none())
 
 
-def plan_by_id(tx: Connection, plan_id: str) -> PlanRow | None:
+def plan_by_id(tx: Transaction, plan_id: str) -> PlanRow | None:
     """Return the plan, or None."""
     return _to_plan(tx.execute(_BY_ID, {"key": plan_id}).one_or_none())
 
 
-def version_of(tx: Connection, plan_id: str, version: int | None = None) -> VersionRow | None:
+def version_of(tx: Transaction, plan_id: str, version: int | None = None) -> VersionRow | None:
     """Return a version of a plan, by default the current one."""
     row = tx.execute(_VERSION, {"key": plan_id, "wanted": version}).one_or_none()
-    return VersionRow(**row._mapping) if row else None  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
+    return VersionRow(**row._asdict()) if row else None
 
 
 def add_version(
-    tx: Connection, row: VersionRow, *, source: str, number_fingerprint: str | None, residents: tuple[str, ...]
+    tx: Transaction, row: VersionRow, *, source: str, number_fingerprint: str | None, residents: tuple[str, ...]
 ) -> bool:
     """Keep a new version and make it the current one; False when another version came first, and nothing was written."""
     if row.version == 1:
@@ -114,37 +126,29 @@ def add_version(
         if moved.rowcount != 1:
             return False
     tx.execute(_ADD_VERSION, {name: getattr(row, name) for name in row.__struct_fields__})
-    for resident in residents:
-        insert_absent(tx, plan_resident, {"plan": row.plan, "resident": resident})
+    insert_all_absent(tx, plan_resident, [{"plan": row.plan, "resident": resident} for resident in residents])
     return True
 
 
-def plans_of_resident(tx: Connection, resident: str) -> tuple[PlanRow, ...]:
+def plans_of_resident(tx: Transaction, resident: str) -> tuple[PlanRow, ...]:
     """Return the plans that a resident is or was a subject of."""
-    rows = tx.execute(
-        select(plan.c.id, plan.c.source, plan.c.version)
-        .join(plan_resident, plan_resident.c.plan == plan.c.id)
-        .where(plan_resident.c.resident == resident)
-        .order_by(plan.c.id)
-    )
+    rows = tx.execute(_OF_RESIDENT, {"who": resident})
     return tuple(PlanRow(id=row.id, source=row.source, version=row.version) for row in rows)
 
 
-def plans_from(tx: Connection, plan_ids: Iterable[str], source: str) -> frozenset[str]:
+def plans_from(tx: Transaction, plan_ids: Iterable[str], source: str) -> frozenset[str]:
     """Return those of these plans that an organisation is the source of."""
-    return frozenset(
-        tx.execute(select(plan.c.id).where(plan.c.id.in_(list(plan_ids)), plan.c.source == source)).scalars()
-    )
+    return frozenset(tx.execute(_FROM, {"ids": plan_ids, "source": source}).scalars())
 
 
-def count_plans(tx: Connection) -> int:
+def count_plans(tx: Transaction) -> int:
     """Return how many plans there are."""
-    return int(tx.execute(select(func.count()).select_from(plan)).scalar_one())
+    return int(tx.execute(_COUNT).scalar_one())
 
 
-def key_use(tx: Connection, client: str, key: str) -> KeyUse | None:
+def key_use(tx: Transaction, client: str, key: str) -> KeyUse | None:
     """Return what a client used an Idempotency-Key for."""
-    row = tx.execute(select(idempotency).where(idempotency.c.client == client, idempotency.c.key == key)).one_or_none()
+    row = tx.execute(_KEY_USE, {"by_client": client, "under_key": key}).one_or_none()
     if row is None:
         return None
     return KeyUse(
@@ -156,7 +160,7 @@ def key_use(tx: Connection, client: str, key: str) -> KeyUse | None:
     )
 
 
-def add_key_use(tx: Connection, client: str, key: str, use: KeyUse, at: datetime) -> bool:
+def add_key_use(tx: Transaction, client: str, key: str, use: KeyUse, at: datetime) -> bool:
     """Remember the use of a key; False when it was used meanwhile."""
     row = {name: getattr(use, name) for name in use.__struct_fields__}
     row["deliveries"] = json.dumps(use.deliveries)

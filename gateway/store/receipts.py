@@ -1,13 +1,16 @@
 """Receipts: what left, or was refused, to whom, on which ground. A part without a ground cannot be written."""
 
-import json
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from msgspec import Struct
-from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select, update
+from sqlalchemy import String, and_, bindparam, delete, insert, or_, select, update
 
-from gateway.store.tables import plan, receipt, receipt_part
+from gateway.store.engine import Transaction
+from gateway.store.statements import one_of
+from gateway.store.tables import plan, receipt, receipt_ground
 
 
 class PartLine(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -40,75 +43,108 @@ class ReceiptRow(Struct, frozen=True, kw_only=True):
     parts: tuple[PartLine, ...] = ()
 
 
-_SETTLE = update(receipt).where(receipt.c.id == bindparam("key")).values(code=bindparam("as_code"))
 _ADD = insert(receipt)
-_ADD_PARTS = insert(receipt_part)
-
-
-def add_receipt(tx: Connection, row: ReceiptRow) -> None:
-    """Keep a receipt with its parts."""
-    tx.execute(_ADD, {name: getattr(row, name) for name in row.__struct_fields__ if name != "parts"})
-    if row.parts:
-        tx.execute(_ADD_PARTS, [_part(row.id, line) for line in row.parts])
-
-
-def settle_receipt(tx: Connection, receipt_id: str, code: str) -> None:
-    """Say how a disclosure that had begun has ended."""
-    tx.execute(_SETTLE, {"key": receipt_id, "as_code": code})
-
-
+_ADD_GROUNDS = insert(receipt_ground)
+_SETTLE = update(receipt).where(receipt.c.id == bindparam("key")).values(code=bindparam("as_code"))
 _LEFT = select(receipt.c.id).where(receipt.c.delivery == bindparam("of_delivery")).limit(1)
+_DROP = delete(receipt).where(receipt.c.id == bindparam("key"))
+_DROP_GROUNDS = delete(receipt_ground).where(receipt_ground.c.receipt == bindparam("key"))
+_GROUNDS = (
+    select(receipt_ground)
+    .where(one_of(receipt_ground.c.receipt, "receipts"))
+    .order_by(receipt_ground.c.receipt, receipt_ground.c.position)
+)
+_OF_ITS_PLANS = receipt.c.plan.in_(select(plan.c.id).where(plan.c.source == bindparam("viewer")))
+_PAGE = (
+    select(receipt)
+    .where(
+        receipt.c.id > bindparam("after"),
+        *(
+            or_(bindparam(name, type_=String()).is_(None), column == bindparam(name, type_=String()))
+            for name, column in (("of_plan", receipt.c.plan), ("to", receipt.c.recipient))
+        ),
+        or_(
+            bindparam("viewer", type_=String()).is_(None),
+            _OF_ITS_PLANS,
+            and_(receipt.c.recipient == bindparam("viewer"), receipt.c.refused.is_(False)),
+        ),
+    )
+    .order_by(receipt.c.id)
+    .limit(bindparam("most"))
+)
+
+_CHOICES = msgspec.json.Decoder(tuple[tuple[str, int], ...])
+_PARTS = msgspec.json.Decoder(list[tuple[str, str, str | None]])
 
 
-def has_left(tx: Connection, delivery_id: str) -> bool:
+def add_receipts(tx: Transaction, rows: Sequence[ReceiptRow]) -> None:
+    """Keep receipts with their parts."""
+    if not rows:
+        return
+    names = [name for name in ReceiptRow.__struct_fields__ if name != "parts"]
+    tx.execute(_ADD, [{name: getattr(row, name) for name in names} for row in rows])
+    grounds = [made for row in rows for made in _grounds_of(row)]
+    if grounds:
+        tx.execute(_ADD_GROUNDS, grounds)
+
+
+def settle_receipts(tx: Transaction, settled: Iterable[tuple[str, str]]) -> None:
+    """Say how disclosures that had begun have ended, each (receipt id, code)."""
+    rows = [{"key": receipt_id, "as_code": code} for receipt_id, code in settled]
+    if rows:
+        tx.execute(_SETTLE, rows)
+
+
+def has_left(tx: Transaction, delivery_id: str) -> bool:
     """Say whether bytes of a delivery left, or may have: then there is a receipt."""
-    return tx.execute(_LEFT, {"of_delivery": delivery_id}).first() is not None
+    return bool(tx.execute(_LEFT, {"of_delivery": delivery_id}).all())
 
 
-def drop_receipt(tx: Connection, receipt_id: str) -> None:
+def drop_receipt(tx: Transaction, receipt_id: str) -> None:
     """Remove the receipt of a disclosure that turned out not to have left: the connection was never made."""
-    tx.execute(delete(receipt_part).where(receipt_part.c.receipt == receipt_id))
-    tx.execute(delete(receipt).where(receipt.c.id == receipt_id))
+    tx.execute(_DROP_GROUNDS, {"key": receipt_id})
+    tx.execute(_DROP, {"key": receipt_id})
 
 
 def list_receipts(
-    tx: Connection, *, plan_id: str | None, recipient: str | None, viewer: str | None, after: str, limit: int
+    tx: Transaction, *, plan_id: str | None, recipient: str | None, viewer: str | None, after: str, limit: int
 ) -> tuple[ReceiptRow, ...]:
     """Return receipts in the order of their ids, `after` left out.
 
     `viewer` limits them to what an organisation may know of: those of its plans, and what it received or read itself; of a refusal
     the refused would learn that there is something.
     """
-    query = select(receipt).where(receipt.c.id > after).order_by(receipt.c.id).limit(limit)
-    if plan_id is not None:
-        query = query.where(receipt.c.plan == plan_id)
-    if recipient is not None:
-        query = query.where(receipt.c.recipient == recipient)
-    if viewer is not None:
-        of_its_plans = receipt.c.plan.in_(select(plan.c.id).where(plan.c.source == viewer))
-        query = query.where(or_(of_its_plans, and_(receipt.c.recipient == viewer, receipt.c.refused.is_(False))))
-    rows = tx.execute(query).all()
+    asked = {"of_plan": plan_id, "to": recipient, "viewer": viewer, "after": after, "most": limit}
+    rows = tx.execute(_PAGE, asked).all()
     parts = _parts(tx, [row.id for row in rows])
-    return tuple(ReceiptRow(**row._mapping, parts=parts.get(row.id, ())) for row in rows)  # noqa: SLF001
+    return tuple(ReceiptRow(**row._asdict(), parts=parts.get(row.id, ())) for row in rows)
 
 
-def _part(receipt_id: str, line: PartLine) -> dict[str, Any]:
-    return {
-        "receipt": receipt_id,
-        "part": line.part_id,
-        "kind": line.kind,
-        "domain": line.domain,
-        "ground": line.ground,
-        "article": line.article,
-        "choices": json.dumps(line.choices),
-    }
+def _grounds_of(row: ReceiptRow) -> list[dict[str, Any]]:
+    """Return the rows of the grounds on which parts left, each with its parts."""
+    grouped: dict[tuple[str, str, tuple[tuple[str, int], ...]], list[tuple[str, str, str | None]]] = {}
+    for line in row.parts:
+        key = (line.ground, line.article, line.choices)
+        grouped.setdefault(key, []).append((line.part_id, line.kind, line.domain))
+    return [
+        {
+            "receipt": row.id,
+            "position": position,
+            "ground": ground,
+            "article": article,
+            "choices": msgspec.json.encode(choices).decode(),
+            "parts": msgspec.json.encode(parts).decode(),
+        }
+        for position, ((ground, article, choices), parts) in enumerate(grouped.items())
+    ]
 
 
-def _parts(tx: Connection, receipt_ids: list[str]) -> dict[str, tuple[PartLine, ...]]:
+def _parts(tx: Transaction, receipt_ids: list[str]) -> dict[str, tuple[PartLine, ...]]:
     found: dict[str, list[PartLine]] = {}
-    for row in tx.execute(select(receipt_part).where(receipt_part.c.receipt.in_(receipt_ids))):
-        choices = tuple((choice, version) for choice, version in json.loads(row.choices))
-        line = PartLine(part_id=row.part, kind=row.kind, domain=row.domain, ground=row.ground, article=row.article,
-                        choices=choices)  # fmt: skip
-        found.setdefault(row.receipt, []).append(line)
-    return {key: tuple(lines) for key, lines in found.items()}
+    for row in tx.execute(_GROUNDS, {"receipts": receipt_ids}):
+        choices = _CHOICES.decode(row.choices)
+        found.setdefault(row.receipt, []).extend(
+            PartLine(part_id=part_id, kind=kind, domain=domain, ground=row.ground, article=row.article, choices=choices)
+            for part_id, kind, domain in _PARTS.decode(row.parts)
+        )
+    return {key: tuple(sorted(lines, key=lambda line: line.part_id)) for key, lines in found.items()}

@@ -3,8 +3,10 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import bindparam, select, update
 
+from gateway.store.engine import Transaction
+from gateway.store.statements import is_any, one_of
 from gateway.store.tables import delivery
 
 _DUE = (
@@ -16,28 +18,26 @@ _DUE = (
 _DUE_UNTAKEN = _DUE.with_for_update(skip_locked=True)
 _CLAIM = (
     update(delivery)
-    .where(delivery.c.id.in_(bindparam("ids", expanding=True)))
+    .where(one_of(delivery.c.id, "ids"))
     .values(state="queued", due_at=bindparam("lease"), next_attempt_at=None, updated_at=bindparam("now"))
 )
 _LOOK_AGAIN = (
-    update(delivery)
-    .where(delivery.c.id.in_(bindparam("ids", expanding=True)), delivery.c.state == "queued")
-    .values(due_at=bindparam("at"))
+    update(delivery).where(one_of(delivery.c.id, "ids"), delivery.c.state == "queued").values(due_at=bindparam("at"))
 )
-_RELEASE = update(delivery).where(delivery.c.state.in_(("queued", "sent"))).values(due_at=bindparam("now"))
+_RELEASE = update(delivery).where(is_any(delivery.c.state, ("queued", "sent"))).values(due_at=bindparam("now"))
 
 
-def release_leases(tx: Connection, now: datetime) -> int:
+def release_leases(tx: Transaction, now: datetime) -> int:
     """Let everything that a process held be taken again at once; only for who knows that no other process is alive."""
-    return int(tx.execute(_RELEASE, {"now": now}).rowcount)
+    return tx.execute(_RELEASE, {"now": now}).rowcount
 
 
-def due(tx: Connection, now: datetime, limit: int) -> tuple[str, ...]:
+def due(tx: Transaction, now: datetime, limit: int) -> tuple[str, ...]:
     """Return what is due, oldest first, without taking it."""
     return tuple(tx.execute(_DUE, {"now": now, "most": limit}).scalars())
 
 
-def claim_due(tx: Connection, now: datetime, lease_until: datetime, limit: int) -> tuple[str, ...]:
+def claim_due(tx: Transaction, now: datetime, lease_until: datetime, limit: int) -> tuple[str, ...]:
     """Take deliveries that are due, for this process only; they come back when the lease ends."""
     ids = tuple(tx.execute(_DUE_UNTAKEN, {"now": now, "most": limit}).scalars())
     if ids:
@@ -45,6 +45,6 @@ def claim_due(tx: Connection, now: datetime, lease_until: datetime, limit: int) 
     return ids
 
 
-def look_again(tx: Connection, ids: Iterable[str], at: datetime) -> None:
+def look_again(tx: Transaction, ids: Iterable[str], at: datetime) -> None:
     """Let the relay take these again at `at`: the broker did not confirm them."""
-    tx.execute(_LOOK_AGAIN, {"ids": tuple(ids), "at": at})
+    tx.execute(_LOOK_AGAIN, {"ids": ids, "at": at})

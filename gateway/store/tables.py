@@ -229,20 +229,20 @@ receipt = Table(
     Index("receipt_of_delivery", "delivery"),
 )
 
-receipt_part = Table(
-    "receipt_part",
+receipt_ground = Table(
+    "receipt_ground",
     metadata,
     Column("receipt", String(64), nullable=False),
-    Column("part", String(64), nullable=False),
-    Column("kind", String(40), nullable=False),
-    Column("domain", String(40)),
+    Column("position", Integer, nullable=False),
     Column("ground", String(40), nullable=False),
     Column("article", String(120), nullable=False),
     Column("choices", Text, nullable=False),
-    PrimaryKeyConstraint("receipt", "part"),
+    Column("parts", Text, nullable=False),
+    PrimaryKeyConstraint("receipt", "position"),
     ForeignKeyConstraint(["receipt"], ["receipt.id"]),
     _one_of("ground", GROUNDS),
 )
+"""What left on one ground: `parts` are [id, kind, domain] each. Parts cannot be written without a ground."""
 
 used_assertion = Table(
     "used_assertion",

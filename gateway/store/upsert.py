@@ -1,34 +1,46 @@
 """INSERT … ON CONFLICT, which both databases speak and SQLAlchemy has per dialect."""
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql, sqlite
 
+from gateway.store.engine import Transaction
 
-def upsert(tx: Connection, table: Table, row: dict[str, Any]) -> None:
-    """Write `row`, replacing the named columns of the one with the same primary key."""
-    tx.execute(_replacing(tx.dialect.name, table, tuple(row)), row)
+Row = dict[str, Any]
 
 
-def insert_absent(tx: Connection, table: Table, row: dict[str, Any]) -> bool:
+def upsert(tx: Transaction, table: Table, *rows: Row) -> None:
+    """Write rows, which have the same columns, replacing these columns where the primary key is there already."""
+    if rows:
+        tx.execute(_replacing(tx.database, table, tuple(rows[0])), list(rows))
+
+
+def insert_absent(tx: Transaction, table: Table, row: Row) -> bool:
     """Write `row` unless a row with one of its unique keys is there; say whether it was written."""
-    return bool(tx.execute(_yielding(tx.dialect.name, table), row).rowcount)
+    return bool(tx.execute(_yielding(tx.database, table), row).rowcount)
+
+
+def insert_all_absent(tx: Transaction, table: Table, rows: Sequence[Row]) -> None:
+    """Write those of `rows` whose unique keys are not there yet."""
+    if rows:
+        tx.execute(_yielding(tx.database, table), rows)
 
 
 @cache
-def _yielding(dialect: str, table: Table) -> Any:
-    return _insert(dialect, table).on_conflict_do_nothing()
+def _yielding(database: str, table: Table) -> Any:
+    return _insert(database, table).on_conflict_do_nothing()
 
 
 @cache
-def _replacing(dialect: str, table: Table, names: tuple[str, ...]) -> Any:
+def _replacing(database: str, table: Table, names: tuple[str, ...]) -> Any:
     keys = [column.name for column in table.primary_key]
-    statement = _insert(dialect, table)
+    statement = _insert(database, table)
     changed = {name: statement.excluded[name] for name in names if name not in keys}
     return statement.on_conflict_do_update(index_elements=keys, set_=changed)
 
 
-def _insert(dialect: str, table: Table) -> Any:
-    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+def _insert(database: str, table: Table) -> Any:
+    return postgresql.insert(table) if database == "postgresql" else sqlite.insert(table)
