@@ -177,15 +177,20 @@ def _in_order(books: Books) -> Iterator[Finding]:
 
 
 def _counted_once(books: Books) -> Iterator[Finding]:
-    """A receiver that knows deliveries by their id counts no view twice; what came between may have been another view."""
+    """A receiver that knows deliveries by their id counts no view twice.
+
+    Unless something else may have left in between: another delivery, or an attempt of these two that never arrived.
+    """
     listed: defaultdict[Lane, list[Listed]] = defaultdict(list)
     for row in books.listed:
         listed[row.plan, row.recipient].append(row)
     for lane, rows in _lanes(books).items():
         firsts = list({row.delivery: row for row in reversed(rows) if row.receipted}.values())[::-1]
         for before, after in pairwise(firsts):
-            between = (row for row in listed[lane] if before.delivery < row.id < after.delivery)
+            between = [row for row in listed[lane] if before.delivery < row.id < after.delivery]
+            themselves = [row for row in listed[lane] if row.id in {before.delivery, after.delivery}]
             excused = any(row.attempts or row.state == "withheld" for row in between)
+            excused |= any(row.attempts > 1 for row in themselves)
             excused |= any(since <= after.at and until >= before.at for since, until in books.hidden.get(lane, ()))
             if before.marks == after.marks and not excused:
                 yield Finding("doubled", f"deliveries {before.delivery} and {after.delivery} are the same view")

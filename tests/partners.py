@@ -47,6 +47,7 @@ class Partners:
         self.arrived: list[Arrived] = []
         self.came = asyncio.Event()
         self._down: dict[str, Down] = {}
+        self._hanging: dict[str, asyncio.Event] = {}
         self._ports: dict[str, int] = {}
         self._runners: dict[str, web.AppRunner] = {}
 
@@ -68,20 +69,24 @@ class Partners:
 
     async def close(self, name: str) -> None:
         """Let one listen no longer: connections to it are refused."""
+        if name in self._hanging:
+            self._hanging[name].set()
         if runner := self._runners.pop(name, None):
             await runner.cleanup()
 
     async def go_down(self, name: str, how: Down) -> None:
         """Take one down."""
         self._down[name] = how
+        self._hanging[name] = asyncio.Event()
         if how == "refused":
             await self.close(name)
 
     async def come_back(self, name: str) -> None:
-        """Bring one back; whoever still hangs on it is cut off."""
-        await self.close(name)
+        """Bring one back; whoever still hangs on it is answered with 503 or cut off."""
         self._down.pop(name)
-        await self.open(name)
+        self._hanging[name].set()
+        if name not in self._runners:
+            await self.open(name)
 
     async def next_arrival(self) -> None:
         """Wait until something arrives."""
@@ -103,7 +108,7 @@ class Partners:
         self.arrived.append(arrival)
         self.came.set()
         if down == "hangs":
-            await asyncio.Event().wait()
+            await self._hanging[name].wait()
         return web.Response(status=503) if down else await receipt(request, body)
 
 

@@ -49,6 +49,8 @@ class Recoveries:
     async def restart(self, stage: Stage, gateway: GatewayProcess, failpoint: str = "") -> None:
         """Start a gateway again, and note when it is ready and when something of it arrives."""
         gateway.kill()
+        if self._waiting is not None:
+            self._waiting.cancel()
         began = time.monotonic()
         came = asyncio.create_task(self._note_first(stage, began))
         await gateway.start(failpoint)
@@ -58,6 +60,7 @@ class Recoveries:
 
     async def arrival(self, stage: Stage) -> None:
         """Wait for the first arrival after the last restart."""
+        assert self._waiting is not None, "restart something first"
         await stage.load.during(asyncio.wait([self._waiting]))
 
     def numbers(self) -> Numbers:
