@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Literal
 
 from accounting import Arrived
@@ -59,8 +60,7 @@ class Partners:
     async def open(self, name: str) -> None:
         """Let one listen, on the port that it had before."""
         app = web.Application(client_max_size=50_000_000)
-        app.router.add_post("/{client}/{adapter}", self._take)
-        app["name"] = name
+        app.router.add_post("/{client}/{adapter}", partial(self._take, name))
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", self._ports.get(name, 0), reuse_address=True).start()
@@ -93,9 +93,8 @@ class Partners:
         self.came.clear()
         await self.came.wait()
 
-    async def _take(self, request: web.Request) -> web.StreamResponse:
+    async def _take(self, name: str, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        name: str = request.app["name"]
         down = self._down.get(name)
         arrival = Arrived(
             recipient=name,

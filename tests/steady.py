@@ -112,7 +112,9 @@ class Load:
     async def start(self) -> None:
         """Let every worker work, and raise what any of them meets."""
         self._working = True
-        self._tasks = [asyncio.create_task(self._work(*each)) for each in zip(self._households, self._chances, strict=True)]
+        self._tasks = [
+            asyncio.create_task(self._work(*each)) for each in zip(self._households, self._chances, strict=True)
+        ]
         if self._wish.rate:
             self._tasks.append(asyncio.create_task(self._pace()))
 
@@ -160,7 +162,9 @@ class Load:
             if household.plans:
                 await self._choose(household, {name: SEES[name] for name in self._recipients})
             for plan in household.plans:
-                await self._offer(household, plan, {goal: edition + 1 for goal, edition in plan.editions.items()}, chance)
+                await self._offer(
+                    household, plan, {goal: edition + 1 for goal, edition in plan.editions.items()}, chance
+                )
 
     async def settled(self) -> None:
         """Wait until no delivery is open."""
