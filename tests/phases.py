@@ -108,9 +108,12 @@ async def random_kills(stage: Stage, count: int, seed: int, say: Callable[[str],
             await stage.load.go_on(moment)
         gateway.kill()
         say(f"{number} of {count} kills")
+        if len(stage.gateways) > 1:
+            await stage.raise_the_dead()
     await recoveries.restart(stage, gateway)
     await recoveries.arrival(stage)
-    numbers: Numbers = {"kills": count, "of these at a failpoint": at_failpoints}
+    kills = sum(len(each.deaths) for each in stage.gateways)
+    numbers: Numbers = {"kills": kills, "of these at a failpoint": at_failpoints}
     return await _accounted(stage, "random kills", numbers | recoveries.numbers())
 
 

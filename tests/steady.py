@@ -35,7 +35,7 @@ class RefusedError(Exception):
 
 
 class Asker:
-    """One client of the gateways: asks whichever is alive, until it has an answer."""
+    """One client of the gateways: asks any of them, until one has answered."""
 
     def __init__(self, session: aiohttp.ClientSession, gateways: Sequence[GatewayProcess], party: Party) -> None:
         self._session = session
@@ -44,7 +44,7 @@ class Asker:
         self._clock = Clock()
         self._token = ""
         self._since = 0.0
-        self._turn = 0
+        self._chance = random.Random(party.client)
         self.answers: Counter[str] = Counter()
 
     async def until_answered(self, method: str, path: str, again: set[int] = AGAIN, **asked: Any) -> Answered:
@@ -59,8 +59,7 @@ class Asker:
                 await asyncio.sleep(AGAIN_SECONDS)
 
     async def _once(self, method: str, path: str, **asked: Any) -> Answered | None:
-        self._turn += 1
-        url = self._gateways[self._turn % len(self._gateways)].url
+        url = self._chance.choice(self._gateways).url
         try:
             async with asyncio.timeout(ASK_SECONDS):
                 if time.monotonic() - self._since > TOKEN_SECONDS:
