@@ -5,13 +5,13 @@ Guards against server-side request forgery: a name is resolved here, and the con
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from adapters.interface import Answer, Parcel, Written
@@ -114,7 +114,7 @@ async def post(
     }
     try:
         async with session.post(
-            parcel.url, data=_body(parcel, written), headers=sent, allow_redirects=False
+            parcel.url, data=_Body(parcel, written), headers=sent, allow_redirects=False
         ) as response:
             if 200 <= response.status < 300:  # noqa: PLR2004 - the 2xx class
                 return Reply(response.status, await _read(response))
@@ -142,9 +142,27 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     return bytes(body)
 
 
-async def _body(parcel: Parcel, written: Written) -> AsyncIterator[bytes]:
-    yield parcel.body
-    written()
+class _Body(aiohttp.Payload):
+    """The bytes of a parcel, which say when the last of them is written."""
+
+    def __init__(self, parcel: Parcel, written: Written) -> None:
+        super().__init__(parcel.body, content_type=parcel.content_type)
+        self._body = parcel.body
+        self._size = len(parcel.body)
+        self._written = written
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Return the body as text."""
+        return self._body.decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write the body."""
+        await writer.write(self._body)
+        self._written()
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:  # noqa: ARG002 - it is ours
+        """Write the body, whose length was announced."""
+        await self.write(writer)
 
 
 def _refused(response: aiohttp.ClientResponse) -> Answer:

@@ -4,13 +4,14 @@ The order is fixed: own data, authored, the phase of the plan, a ground in law, 
 A decision is a value with its reasons and the id of the part that it is about; it is never matched by position.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from itertools import chain
 from typing import Literal
 
+from msgspec.structs import replace
+
 from consent.catalogue import CatalogueEntry, EnabledGround, Ground
-from consent.choice import Choice
+from consent.choice import Capacity, Choice
 from consent.index import (
     ChoiceIndex,
     PartKey,
@@ -22,9 +23,9 @@ from consent.index import (
     matches,
     most_specific,
 )
-from consent.voices import Voice, age_on, amsterdam_day, voices_needed
+from consent.voices import UNKNOWN, age_on, amsterdam_day, voices_needed
 from mappings.codes import Law, OrganisationKind, PlanStatus, Purpose
-from mappings.plan import AnyPart, Identity, Provision, Record, SupportPlan
+from mappings.plan import AnyPart, Identity, Label, Provision, Record, SupportPlan
 
 ReasonCode = Literal[
     "own-data",
@@ -68,12 +69,10 @@ class Case(Record, frozen=True):
     """Everything beside the part that a decision looks at, gathered once for a plan, a recipient, a purpose and a moment."""
 
     recipient: Recipient
-    purpose: Purpose
-    status: PlanStatus
     today: date
+    closed: ReasonCode | None
     grounds: tuple[EnabledGround, ...]
-    carries_individual: bool
-    signed_is_decision: bool
+    named: frozenset[str]
     carried_parts: frozenset[str]
     carried_for: Mapping[Law, frozenset[str]]
     individual_for: Mapping[Law, frozenset[str]]
@@ -85,7 +84,7 @@ class _Answer(Record, frozen=True):
     """What one subject says: yes, no, or nothing, with why."""
 
     code: ReasonCode
-    choices: tuple[Choice, ...] = ()
+    choices: Sequence[Choice] = ()
 
 
 def open_case(
@@ -107,16 +106,21 @@ def open_case(
     carried = [part for part in individual if part.provider == recipient.organisation]
     assigned = [part for part in carried if part.status in _ASSIGNED]
     today = amsterdam_day(now)
+    enabled = tuple(
+        ground
+        for ground in grounds
+        if recipient.kind in ground.organisation_kinds and purpose in ground.purposes
+        if assigned or ground.entry.reach != "carried"
+    )
+    by_grounds = (selector.part_ids for ground in enabled for selector in ground.parts)
     return Case(
         recipient=recipient,
-        purpose=purpose,
-        status=plan.status,
         today=today,
-        grounds=tuple(
-            ground for ground in grounds if recipient.kind in ground.organisation_kinds and purpose in ground.purposes
+        closed=_closed_by_phase(
+            plan.status, recipient, carries_individual=bool(carried), signed_is_decision=signed_is_decision
         ),
-        carries_individual=bool(carried),
-        signed_is_decision=signed_is_decision,
+        grounds=enabled,
+        named=frozenset().union(*by_grounds, *(choices[resident].named for resident in plan.residents)),
         carried_parts=frozenset(part.id for part in assigned),
         carried_for=_residents_by_law(assigned),
         individual_for=_residents_by_law(individual),
@@ -148,37 +152,54 @@ def decide(part: AnyPart, case: Case) -> Decision:
         return _by_ground(part, "own-data") if own else _withheld(part, "no-choice")
     if recorder and recorder.organisation == case.recipient.organisation:
         return _by_ground(part, "authored")
-    closed = _closed_by_phase(case)
-    if closed:
-        return _withheld(part, closed)
+    if case.closed:
+        return _withheld(part, case.closed)
     keys = keys_of_part(part)
-    answers = {subject: _answer(part, keys, subject, case) for subject in part.label.subjects}
-    objected = any(answer.code == "objection" for answer in answers.values())
+    answers = [_answer(part, keys, subject, case) for subject in part.label.subjects]
     for ground in case.grounds:
-        if _carries(ground, part, case) and not (objected and ground.entry.objectable):
+        if _carries(ground, part, case) and not (ground.entry.objectable and _objected(answers)):
             return _by_law(part, ground)
     return _by_consent(part, answers)
 
 
 def decide_all(plan: SupportPlan, case: Case) -> dict[str, Decision]:
-    """Return the decision about every part of the plan, by part id."""
-    return {part.id: decide(part, case) for part in plan.parts}
+    """Return the decision about every part of the plan, by part id; parts that `decide` cannot tell apart are decided once."""
+    alike: dict[tuple[type[AnyPart], Label], Decision] = {}
+    decisions: dict[str, Decision] = {}
+    for part in plan.parts:
+        if isinstance(part, _JUDGED_ALONE) or part.id in case.named:
+            decisions[part.id] = decide(part, case)
+        elif first := alike.get((type(part), part.label)):
+            decisions[part.id] = replace(first, part_id=part.id)
+        else:
+            decisions[part.id] = alike[type(part), part.label] = decide(part, case)
+    return decisions
+
+
+# INVARIANT: of any other part `decide` looks at its kind and its label, and at its id only when a choice or a ground names it.
+_JUDGED_ALONE = (Identity, Provision)
 
 
 _OPEN_TO_BACKOFFICE: frozenset[OrganisationKind] = frozenset({"backoffice", "municipality"})
 
 
-def _closed_by_phase(case: Case) -> ReasonCode | None:
+def _closed_by_phase(
+    status: PlanStatus, recipient: Recipient, *, carries_individual: bool, signed_is_decision: bool
+) -> ReasonCode | None:
     """Concepts do not travel; who carries individual provisions waits for the decision, or for the signature that is it."""
-    match case.status:
+    match status:
         case "concept":
             return "plan-is-concept"
         case "revoked":
             return "plan-is-revoked"
-        case "agreed" if case.carries_individual and case.recipient.kind not in _OPEN_TO_BACKOFFICE:
-            return None if case.signed_is_decision else "plan-not-decided"
+        case "agreed" if carries_individual and recipient.kind not in _OPEN_TO_BACKOFFICE:
+            return None if signed_is_decision else "plan-not-decided"
         case _:
             return None
+
+
+def _objected(answers: list[_Answer]) -> bool:
+    return any(answer.code == "objection" for answer in answers)
 
 
 def _carries(ground: EnabledGround, part: AnyPart, case: Case) -> bool:
@@ -218,34 +239,35 @@ def _answer(part: AnyPart, keys: tuple[PartKey, ...], subject: str, case: Case) 
     Without a birth date nobody can say who may speak: then an objection of anybody counts, and a permit of nobody does.
     """
     age = case.ages.get(subject)
-    voices = voices_needed(part.label.law, age) if age is not None else ()
-    speakers = frozenset(chain.from_iterable(voices)) if age is not None else _EVERYBODY
-    said = {
-        speaker: found
-        for speaker, parts in case.heard[subject].items()
-        if speaker[0] in speakers and (found := most_specific(matches(parts, part, keys, case.today)))
-    }
-    choices = tuple(match.choice for found in said.values() for match in found)
-    denials = tuple(choice for choice in choices if choice.effect == "deny")
+    voices = voices_needed(part.label.law, age) if age is not None else UNKNOWN
+    choices: list[Choice] = []
+    spoken: set[Capacity] = set()
+    for (capacity, _), said in case.heard[subject].items():
+        if capacity in voices.may_speak and (found := matches(said, part, keys, case.today)):
+            choices += [match.choice for match in most_specific(found)]
+            spoken.add(capacity)
+    denials = [choice for choice in choices if choice.effect == "deny"]
     if denials:
         return _Answer(code="objection", choices=denials)
     if age is None:
-        return _Answer(code="age-unknown")
-    spoken = {speaker[0] for speaker in said}
-    if all(voice & spoken for voice in voices):
-        return _Answer(code="consent", choices=choices)
-    return _Answer(code="safety-not-named" if guarded(part) else "no-choice")
+        return _AGE_UNKNOWN
+    for voice in voices.needed:
+        if voice.isdisjoint(spoken):
+            return _NOT_NAMED if guarded(part) else _SILENCE
+    return _Answer(code="consent", choices=choices)
 
 
-_EVERYBODY: Voice = frozenset({"resident", "parent", "representative"})
+_AGE_UNKNOWN = _Answer(code="age-unknown")
+_NOT_NAMED = _Answer(code="safety-not-named")
+_SILENCE = _Answer(code="no-choice")
 
 
-def _by_consent(part: AnyPart, answers: Mapping[str, _Answer]) -> Decision:
-    codes = {answer.code for answer in answers.values()}
+def _by_consent(part: AnyPart, answers: list[_Answer]) -> Decision:
+    codes = {answer.code for answer in answers}
     if codes != {"consent"}:
-        return _withheld(part, _worst(codes), tuple(chain.from_iterable(
-            answer.choices for answer in answers.values() if answer.code == "objection")))  # fmt: skip
-    given = tuple(chain.from_iterable(answer.choices for answer in answers.values()))
+        objections = [choice for answer in answers if answer.code == "objection" for choice in answer.choices]
+        return _withheld(part, _worst(codes), objections)
+    given = [choice for answer in answers for choice in answer.choices]
     return Decision(
         part_id=part.id,
         permitted=True,
@@ -253,8 +275,8 @@ def _by_consent(part: AnyPart, answers: Mapping[str, _Answer]) -> Decision:
         ground="consent",
         article="AVG art. 6(1)(a)",
         choices=_refs(given),
-        starts_on=max((choice.starts_on for choice in given if choice.starts_on), default=None),
-        ends_on=min((choice.ends_on for choice in given if choice.ends_on), default=None),
+        starts_on=max([choice.starts_on for choice in given if choice.starts_on], default=None),
+        ends_on=min([choice.ends_on for choice in given if choice.ends_on], default=None),
     )
 
 
@@ -268,13 +290,15 @@ def _worst(codes: set[ReasonCode]) -> ReasonCode:
     return "not-every-subject" if "consent" in codes else "no-choice"
 
 
-def _refs(choices: tuple[Choice, ...]) -> tuple[ChoiceRef, ...]:
-    unique = {choice.id: ChoiceRef(id=choice.id, version=choice.version) for choice in choices}
-    return tuple(unique[key] for key in sorted(unique))
+def _refs(choices: Sequence[Choice]) -> tuple[ChoiceRef, ...]:
+    if len(choices) == 1:
+        return (ChoiceRef(id=choices[0].id, version=choices[0].version),)
+    versions = {choice.id: choice.version for choice in choices}
+    return tuple([ChoiceRef(id=choice_id, version=versions[choice_id]) for choice_id in sorted(versions)])
 
 
-def _withheld(part: AnyPart, code: ReasonCode, choices: tuple[Choice, ...] = ()) -> Decision:
-    return Decision(part_id=part.id, permitted=False, code=code, choices=_refs(choices))
+def _withheld(part: AnyPart, code: ReasonCode, choices: Sequence[Choice] = ()) -> Decision:
+    return Decision(part_id=part.id, permitted=False, code=code, choices=_refs(choices) if choices else ())
 
 
 def _by_ground(part: AnyPart, ground: Literal["own-data", "authored"]) -> Decision:

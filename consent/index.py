@@ -5,7 +5,7 @@ named part > kind and domain > either > all; a purpose counts as specific; a per
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from itertools import product
 
@@ -35,32 +35,30 @@ class Recipient(Record, frozen=True):
 
 
 class Match(Record, frozen=True):
-    """A choice that is about this recipient, part and purpose today, with how specific it is."""
+    """What a choice says about parts by one of its selectors, with how specific that is."""
 
-    rank: Rank
-    choice: Choice
-
-
-class _Entry(Record, frozen=True):
     rank: Rank
     choice: Choice
     selector: PartSelector
 
 
-Parts = dict[PartKey, tuple[_Entry, ...]]
+Parts = dict[PartKey, tuple[Match, ...]]
 
 Speaker = tuple[Capacity, str]
 """In which capacity, and which person. What one speaker says never overrules what another says."""
 
 
 class ChoiceIndex:
-    """The compiled choices of one resident at one version."""
+    """The compiled choices of one resident at one version. `named`: the ids of the parts that some choice names."""
 
     def __init__(self, choices: Iterable[Choice], version: int = 0) -> None:
         """Compile; the cost is in the number of choices, once."""
         self.version = version
         self.choices = tuple(choices)
-        table: dict[tuple[RecipientKey, Purpose | None], dict[Speaker, dict[PartKey, list[_Entry]]]] = {}
+        self.named = frozenset(
+            part_id for choice in self.choices for selector in choice.parts for part_id in selector.part_ids
+        )
+        table: dict[tuple[RecipientKey, Purpose | None], dict[Speaker, dict[PartKey, list[Match]]]] = {}
         for choice in self.choices:
             said = table.setdefault((_recipient_key(choice.recipient), choice.purpose), {})
             speaker = (choice.given_by.capacity, choice.given_by.person)
@@ -68,7 +66,7 @@ class ChoiceIndex:
             for selector in choice.parts or (PartSelector(),):
                 for part_rank, part_key in _part_keys(selector):
                     rank = (_RECIPIENT_RANK[choice.recipient.type], part_rank, int(choice.purpose is not None))
-                    parts[part_key].append(_Entry(rank=rank, choice=choice, selector=selector))
+                    parts[part_key].append(Match(rank=rank, choice=choice, selector=selector))
         self._table = {
             key: {speaker: {name: tuple(rows) for name, rows in parts.items()} for speaker, parts in said.items()}
             for key, said in table.items()
@@ -83,21 +81,23 @@ class ChoiceIndex:
         return found
 
 
-def matches(said: Iterable[Parts], part: AnyPart, keys: tuple[PartKey, ...], today: date) -> Iterator[Match]:
-    """Yield the choices that say something about `part` today; `keys` are its `keys_of_part`."""
-    for parts in said:
-        for key in keys:
-            for entry in parts.get(key, ()):
-                if _in_period(entry.choice, today) and _selects(entry, part):
-                    yield Match(rank=entry.rank, choice=entry.choice)
+def matches(said: Iterable[Parts], part: AnyPart, keys: tuple[PartKey, ...], today: date) -> list[Match]:
+    """Return what the choices say about `part` today; `keys` are its `keys_of_part`."""
+    return [
+        entry
+        for parts in said
+        for key in keys
+        if key in parts
+        for entry in parts[key]
+        if _in_period(entry.choice, today) and _selects(entry, part)
+    ]
 
 
-def most_specific(found: Iterable[Match]) -> tuple[Match, ...]:
+def most_specific(found: Sequence[Match]) -> Sequence[Match]:
     """Return the maximal elements: those that no other match is at least as specific as on every axis."""
-    rows = tuple(found)
-    if len(rows) < 2:  # noqa: PLR2004 - with one there is nothing to compare
-        return rows
-    return tuple(row for row in rows if not any(_dominates(other.rank, row.rank) for other in rows))
+    if len(found) < 2:  # noqa: PLR2004 - with one there is nothing to compare
+        return found
+    return [row for row in found if not any(_dominates(other.rank, row.rank) for other in found)]
 
 
 def keys_of_part(part: AnyPart) -> tuple[PartKey, ...]:
@@ -150,14 +150,13 @@ def _in_period(choice: Choice, today: date) -> bool:
     )
 
 
-def _selects(entry: _Entry, part: AnyPart) -> bool:
+def _selects(entry: Match, part: AnyPart) -> bool:
     """Hold a named part to the other lists of its selector, and keep a permit from reaching a guarded part unnamed."""
     selector = entry.selector
-    if selector.kinds and selector.part_ids and part.kind not in selector.kinds:
-        return False
-    if selector.domains and selector.part_ids and part.label.domain not in selector.domains:
-        return False
-    named = bool(selector.part_ids) or (part.kind == "safety" and "safety" in selector.kinds)
+    if selector.part_ids:
+        right_kind = not selector.kinds or part.kind in selector.kinds
+        return right_kind and (not selector.domains or part.label.domain in selector.domains)
+    named = part.kind == "safety" and "safety" in selector.kinds
     return named or entry.choice.effect == "deny" or not guarded(part)
 
 

@@ -6,6 +6,7 @@ Sources: UAVG art. 5 (under 16 the legal representative consents to data process
 
 from collections.abc import Iterable
 from datetime import date, datetime
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from consent.choice import Capacity, Choice
@@ -17,13 +18,25 @@ AGES_OF_CHANGE = (12, 16)
 Voice = frozenset[Capacity]
 """Capacities of which any one may speak; a resident's answer is yes only when every needed voice says yes."""
 
-_CHILD: tuple[Voice, ...] = (frozenset({"parent", "representative"}),)
-_CHILD_AND_PARENT: tuple[Voice, ...] = (frozenset({"resident"}), frozenset({"parent", "representative"}))
-_SELF: tuple[Voice, ...] = (frozenset({"resident", "representative"}),)
+
+class Voices(NamedTuple):
+    """The voices that must all say yes, and everybody among them, any of whom may say no."""
+
+    needed: tuple[Voice, ...]
+    may_speak: Voice
 
 
-def voices_needed(law: Law, age: int) -> tuple[Voice, ...]:
-    """Return the voices that must all say yes for a part under `law` about somebody of `age` full years."""
+_PARENT: Voice = frozenset({"parent", "representative"})
+_CHILD = Voices((_PARENT,), _PARENT)
+_CHILD_AND_PARENT = Voices((frozenset({"resident"}), _PARENT), _PARENT | {"resident"})
+_ADULT: Voice = frozenset({"resident", "representative"})
+_SELF = Voices((_ADULT,), _ADULT)
+UNKNOWN = Voices((), frozenset({"resident", "parent", "representative"}))
+"""Without an age nobody can be said to speak for sure, so anybody may say no."""
+
+
+def voices_needed(law: Law, age: int) -> Voices:
+    """Return who speaks about a part under `law` for somebody of `age` full years."""
     if age >= 16:  # noqa: PLR2004 - the ages stand in the law cited above
         return _SELF
     if age >= 12 and law == "jeugdwet":  # noqa: PLR2004

@@ -27,6 +27,8 @@ DELIVERY_COUNT = "x-delivery-count"
 DELIVERY_LIMIT = 20
 DEAD_LETTERS_KEPT = 100_000
 IN_FLIGHT = 100
+IDS_PER_MESSAGE = 20
+"""How many ids travel in one message: a confirm and an acknowledgement cost more than an id."""
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 STOP_TIMEOUT_SECONDS = 10.0
@@ -52,6 +54,17 @@ class Broker(Protocol):
 def open_broker(amqp_url: str | None, *, report: Report = report_nothing) -> Broker:
     """Choose RabbitMQ when there is a URL, else the embedded broker; `start` connects."""
     return RabbitBroker(amqp_url, report=report) if amqp_url else EmbeddedBroker(report=report)
+
+
+class Waking:
+    """One message, and how many of its ids are not done yet."""
+
+    __slots__ = ("failed", "left", "message")
+
+    def __init__(self, message: AbstractIncomingMessage, left: int) -> None:
+        self.message = message
+        self.left = left
+        self.failed = False
 
 
 class RabbitBroker:
@@ -99,14 +112,14 @@ class RabbitBroker:
         await self._kept.start(partial(self._on_message, running=self._running), prefetch=prefetch)
 
     async def publish(self, delivery_ids: Sequence[str]) -> frozenset[str]:
-        """Publish the ids, 100 in flight, and answer with those that the broker confirmed to have in a queue."""
+        """Publish the ids, some to a message, 100 messages in flight; answer with those that the broker confirmed to have in a queue."""
         session = self._kept.session
         if session is None:
             raise BrokerUnavailable("RabbitMQ is not connected: publish again when ready")
         distinct = list(dict.fromkeys(delivery_ids))
-        waiting, confirmed = iter(distinct), set[str]()
-        publishers = (self._publish_some(session, waiting, confirmed) for _ in distinct[:IN_FLIGHT])
-        await asyncio.gather(*publishers)
+        groups = [distinct[first : first + IDS_PER_MESSAGE] for first in range(0, len(distinct), IDS_PER_MESSAGE)]
+        waiting, confirmed = iter(groups), set[str]()
+        await asyncio.gather(*(self._publish_some(session, waiting, confirmed) for _ in groups[:IN_FLIGHT]))
         if len(confirmed) < len(distinct):
             self._report("publish_unconfirmed", {"count": len(distinct) - len(confirmed)})
         return frozenset(confirmed)
@@ -118,21 +131,21 @@ class RabbitBroker:
             await self._running.finish(self._stop_timeout_seconds)
         await self._kept.close()
 
-    async def _publish_some(self, session: Session, waiting: Iterator[str], confirmed: set[str]) -> None:
+    async def _publish_some(self, session: Session, waiting: Iterator[list[str]], confirmed: set[str]) -> None:
         """Take ids from the shared iterator until it is empty or the connection fails."""
-        for delivery_id in waiting:
+        for ids in waiting:
             try:
-                await self._publish_one(session, delivery_id)
+                await self._publish_together(session, ids)
             except (PublishError, DeliveryError):  # returned as unroutable, or refused: the next may fare better
                 continue
             except BrokerUnavailable:
                 return
-            confirmed.add(delivery_id)
+            confirmed.update(ids)
 
-    async def _publish_one(self, session: Session, delivery_id: str) -> None:
+    async def _publish_together(self, session: Session, ids: Sequence[str]) -> None:
         event_id = str(uuid.uuid4())
         message = aio_pika.Message(
-            due_event(event_id, self._source, delivery_id),
+            due_event(event_id, self._source, ids),
             content_type=CONTENT_TYPE,
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
             message_id=event_id,
@@ -146,23 +159,33 @@ class RabbitBroker:
         )
 
     async def _on_message(self, message: AbstractIncomingMessage, running: RunningWakes) -> None:
-        """Start the wake in a task of our own: it must survive the loss of the channel, whose tasks are cancelled."""
-        delivery_id = read_due_event(message.body)
-        if delivery_id is None:
+        """Start the wakes in a task of our own: they must survive the loss of the channel, whose tasks are cancelled."""
+        ids = read_due_event(message.body)
+        if not ids:
             self._report("delivery_dead_lettered", {"reason": "malformed"})
             await message.reject(requeue=False)
             return
-        await running.start(partial(self._wake_and_settle, message, delivery_id))
+        waking = Waking(message, len(ids))
+        for delivery_id in ids:
+            await running.start(partial(self._wake_one, waking, delivery_id))
 
-    async def _wake_and_settle(self, message: AbstractIncomingMessage, delivery_id: str) -> None:
+    async def _wake_one(self, waking: Waking, delivery_id: str) -> None:
         try:
             await self._wake(delivery_id)
         except Exception as error:  # noqa: BLE001 - the top of a loop: one wake never ends the others
             self._report("wake_failed", {"error": type(error).__name__})
-            await self._give_back(message)
-        else:
-            with contextlib.suppress(BrokerUnavailable), unavailable_when_lost():
-                await message.ack()
+            waking.failed = True
+        waking.left -= 1
+        if not waking.left:
+            await self._settle(waking)
+
+    async def _settle(self, waking: Waking) -> None:
+        """Acknowledge a message whose ids are all done. When one failed all come again; those that were done find nothing to do."""
+        if waking.failed:
+            await self._give_back(waking.message)
+            return
+        with contextlib.suppress(BrokerUnavailable), unavailable_when_lost():
+            await waking.message.ack()
 
     async def _give_back(self, message: AbstractIncomingMessage) -> None:
         """Return the message after a pause that doubles, or it would use up its deliveries at once."""

@@ -3,6 +3,7 @@
 The transaction that keeps a choice also leaves a wake-up, so that a crash in between cannot lose what must be planned.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, time
@@ -33,6 +34,9 @@ from gateway.store.locks import lock, lock_lanes
 from gateway.vault import Vault
 from mappings.errors import Finding
 from mappings.plan import SupportPlan
+
+AT_ONCE = 4
+"""Changes of choices that wait in the database together, at most: each holds a connection while others send their last bytes."""
 
 EDITS = 8
 """How often an edit begins again when somebody else was first, before it asks the caller to."""
@@ -74,6 +78,7 @@ class Choosing:
         self._log = log
         self._nudge = nudge
         self._reach = reach
+        self._few = asyncio.Semaphore(AT_ONCE)
 
     async def get(self, resident: str) -> ChoiceSet:
         """Return a resident's choices as they are now."""
@@ -182,7 +187,9 @@ class Choosing:
             changed_by=caller.client.client_id,
         )
         moments = [row.at, *self._edges(choices)]
-        if not await self._store.write(partial(_kept, row=row, moments=moments, reach=self._reach)):
+        async with self._few:
+            kept = await self._store.write(partial(_kept, row=row, moments=moments, reach=self._reach))
+        if not kept:
             raise _StaleError
         return ChoiceSet(version=version, choices=choices)
 

@@ -1,6 +1,5 @@
 """The command line: parse, call, print. Exit 0 done, 1 refused or findings, 2 usage."""
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
@@ -10,6 +9,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 import typer
+import uvloop
 from rich.console import Console
 from rich.table import Table
 
@@ -267,7 +267,7 @@ def _ask(data_dir: Path, name: str, ask: Ask) -> Any:
 def _run(main: Any) -> Any:
     """Run to the end; say an expected error in one line, and exit 1."""
     try:
-        return asyncio.run(main)
+        return uvloop.run(main)
     except (CallError, SettingsError, StoreError, SealError, BrokerUnavailable) as error:
         _err.print(f"[red]planbrug:[/] {error}", highlight=False)
         raise typer.Exit(1) from error

@@ -25,6 +25,7 @@ EVENTS: dict[str, frozenset[str]] = {
     "delivery_failed": frozenset({"delivery", "error"}),
     "relay_published": frozenset({"published", "confirmed"}),
     "relay_failed": frozenset({"error"}),
+    "bell_failed": frozenset({"error"}),
     "replan_failed": frozenset({"resident", "error"}),
     "broker_connected": frozenset({"host"}),
     "broker_disconnected": frozenset({"host"}),

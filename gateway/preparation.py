@@ -106,6 +106,8 @@ class Preparation:
     ) -> tuple[dict[str, str], dict[str, str]]:
         """Return (resident id by keyed hash, resident id by draft id); who is new gets an id that is kept with the plan.
 
+        Of the keyed hashes those that are kept already are left out.
+
         A BSN is the same person everywhere; a reference says who somebody is in one plan only. Raises Refusal: one BSN twice.
         """
         numbers = {part.resident: part.bsn for part in draft.plan.parts if isinstance(part, Identity) and part.bsn}
@@ -124,7 +126,9 @@ class Preparation:
                 before = None
             resident = found.get(by_number.get(who, "")) or before or self._clock.new_id()
             residents[who] = resident
-            kept |= {by_number[who]: resident} if who in by_number else {by_reference[who]: resident}
+            fingerprint = by_number.get(who) or by_reference[who]
+            if fingerprint not in found:
+                kept[fingerprint] = resident
         return kept, residents
 
     async def _next_version(

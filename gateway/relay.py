@@ -55,8 +55,16 @@ class Relay:
     async def run(self) -> None:
         """Relay until cancelled, and let the bell wake this relay and others."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._bell.run(), name="bell")
+            group.create_task(self._hear_forever(), name="bell")
             group.create_task(self._relay_forever(), name="relay")
+
+    async def _hear_forever(self) -> None:
+        while True:
+            try:
+                return await self._bell.run()
+            except Exception as error:  # noqa: BLE001 - the top of the bell's loop: without it the relay looks every second
+                self._log("bell_failed", error=type(error).__name__)
+                await asyncio.sleep(POLL_SECONDS)
 
     async def _relay_forever(self) -> None:
         """What a former process of a database without other processes held is taken up at once."""

@@ -1,6 +1,6 @@
 """Seal and hash: AES-256-GCM under data keys, data keys wrapped by the master key, keyed hashes for what must be found again.
 
-Nothing here knows a plan. Keys are bytes; what is stored is bytes or base32/hex text.
+Nothing here knows a plan. Keys are bytes; what is stored is bytes or hex text.
 """
 
 import base64
@@ -46,14 +46,12 @@ class MasterKey:
         return hmac.digest(self._finding, "\x00".join(values).encode(), "sha256").hex()
 
     def part_id(self, plan: str, key: str) -> str:
-        """Return the stable id of a part: the same for the same plan and source key, and telling neither (26 characters)."""
-        digest = hmac.digest(self._naming, f"{plan}\x00{key}".encode(), "sha256")
-        return base64.b32encode(digest[:16]).decode().rstrip("=").lower()
+        """Return the stable id of a part: the same for the same plan and source key, and telling neither (32 characters)."""
+        return hmac.digest(self._naming, f"{plan}\x00{key}".encode(), "sha256")[:16].hex()
 
     def pseudonym(self, recipient: str, resident: str) -> str:
         """Return the number that one recipient knows a resident by, when it may not have the BSN."""
-        digest = hmac.digest(self._pseudonyms, f"{recipient}\x00{resident}".encode(), "sha256")
-        return base64.b32encode(digest[:16]).decode().rstrip("=").lower()
+        return hmac.digest(self._pseudonyms, f"{recipient}\x00{resident}".encode(), "sha256")[:16].hex()
 
 
 def _derived(secret: bytes, use: bytes) -> bytes:

@@ -14,7 +14,7 @@ R4 or R4B: `fhir.resources` has no 4.0.1. R4B changed SubscriptionStatus, Citati
 (https://hl7.org/fhir/R4B/diff.html); tests hold our elements against a list out of 4.0.1.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -132,10 +132,8 @@ def _stamp(plan: SupportPlan) -> Resource:
 
 def _groups(plan: SupportPlan, stamp: Resource) -> list[Resource]:
     place = {resident: position for position, resident in enumerate(plan.residents)}
-    several = [
-        subjects for subjects in (plan.residents, *(part.label.subjects for part in plan.parts)) if len(subjects) != 1
-    ]
-    groups = {group_id(subjects): subjects for subjects in several}
+    named = dict.fromkeys((plan.residents, *(part.label.subjects for part in plan.parts)))
+    groups = {group_id(subjects): subjects for subjects in named if len(subjects) != 1}
     ordered = (tuple(sorted(subjects, key=lambda each: place.get(each, len(place)))) for subjects in groups.values())
     return [people.residents_to_group(subjects, stamp) for subjects in ordered]
 
@@ -147,24 +145,23 @@ def _patients(plan: SupportPlan, stamp: Resource) -> list[Resource]:
     return [patient.resident_to_patient(each, identities.get(each), contacts.get(each), stamp) for each in named]
 
 
+_IN_PATIENT = (Identity, Contact)
+_RENDERED_AS: dict[type[AnyPart], Callable[[Any, Resource], Resource]] = {
+    Relative: people.relative_to_resource,
+    Goal: goal.goal_to_resource,
+    Action: task.action_to_resource,
+    Evaluation: task.evaluation_to_resource,
+    Provision: provision.provision_to_resource,
+}
+"""How a part becomes its one resource; what is not here is a finding."""
+
+
 def _part_to_resources(part: AnyPart, stamp: Resource) -> list[Resource]:
-    match part:
-        case Identity() | Contact():
-            return []
-        case Relative():
-            return [people.relative_to_resource(part, stamp)]
-        case TeamMember():
-            return people.member_to_resources(part, stamp)
-        case Goal():
-            return [goal.goal_to_resource(part, stamp)]
-        case Action():
-            return [task.action_to_resource(part, stamp)]
-        case Evaluation():
-            return [task.evaluation_to_resource(part, stamp)]
-        case Provision():
-            return [provision.provision_to_resource(part, stamp)]
-        case _:
-            return [findings.finding_to_resource(part, stamp)]
+    if isinstance(part, _IN_PATIENT):
+        return []
+    if isinstance(part, TeamMember):
+        return people.member_to_resources(part, stamp)
+    return [_RENDERED_AS.get(type(part), findings.finding_to_resource)(part, stamp)]
 
 
 def _only_careplan(index: Index) -> Node:
@@ -229,4 +226,4 @@ def _subjects_in_order(part: AnyPart, place: dict[str, int]) -> AnyPart:
 
 
 def _resident_place(part: AnyPart, place: dict[str, int]) -> int:
-    return place.get(part.resident, len(place)) if isinstance(part, Identity | Contact) else 0
+    return place.get(part.resident, len(place)) if isinstance(part, _IN_PATIENT) else 0

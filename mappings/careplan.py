@@ -9,7 +9,6 @@ from mappings.codes import BASE, Kind, PlanStatus
 from mappings.elements import (
     RESOURCE_TYPE,
     Resource,
-    actor_reference,
     concept,
     definition,
     filled,
@@ -18,7 +17,7 @@ from mappings.elements import (
     subject_reference,
 )
 from mappings.node import Node
-from mappings.plan import Actor, SupportPlan
+from mappings.plan import SupportPlan, TeamMember
 
 PROFILE = definition("planbrug-careplan")
 TITLE = "Ondersteuningsplan"
@@ -44,7 +43,7 @@ _PEOPLE = frozenset({"Patient", "RelatedPerson", "PractitionerRole"})
 def plan_to_careplan(plan: SupportPlan, stamp: Resource) -> Resource:
     """Render the header; the parts only as references, in the order of the plan."""
     number = {"system": PLAN_NUMBER_SYSTEM, "value": plan.number}
-    has_team = any(part.kind == "team" for part in plan.parts)
+    has_team = any(isinstance(part, TeamMember) for part in plan.parts)
     return filled(
         {
             "resourceType": "CarePlan",
@@ -57,7 +56,7 @@ def plan_to_careplan(plan: SupportPlan, stamp: Resource) -> Resource:
             "title": TITLE,
             "subject": subject_reference(plan.residents),
             "period": period(plan.starts_on, plan.ends_on),
-            "author": actor_reference(Actor(type="organisation", ref=plan.source)) if plan.source else None,
+            "author": reference("Organization", plan.source) if plan.source else None,
             "careTeam": [reference("CareTeam", plan.id)] if has_team else None,
             **_listing(plan),
         }
@@ -67,12 +66,10 @@ def plan_to_careplan(plan: SupportPlan, stamp: Resource) -> Resource:
 def _listing(plan: SupportPlan) -> dict[str, list[Resource]]:
     listed: dict[str, list[Resource]] = {"supportingInfo": [], "goal": [], "activity": []}
     for part in plan.parts:
-        resource_type = RESOURCE_TYPE[part.kind]
-        if resource_type in _PEOPLE:
-            continue
-        found = reference(resource_type, part.id)
-        element = _element(part.kind)
-        listed[element].append({"reference": found} if element == "activity" else found)
+        kind = part.kind
+        if (element := _LISTED_IN.get(kind)) is not None:
+            found = reference(RESOURCE_TYPE[kind], part.id)
+            listed[element].append({"reference": found} if element == "activity" else found)
     return listed
 
 
@@ -80,6 +77,10 @@ def _element(kind: Kind) -> str:
     if kind == "goal":
         return "goal"
     return "activity" if kind in {"action", "evaluation", "provision"} else "supportingInfo"
+
+
+_LISTED_IN = {kind: _element(kind) for kind, resource_type in RESOURCE_TYPE.items() if resource_type not in _PEOPLE}
+"""Where a CarePlan lists the parts of a kind; people stand in its CareTeam."""
 
 
 def careplan_to_header(node: Node) -> dict[str, Any]:

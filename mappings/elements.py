@@ -14,12 +14,12 @@ What a label says goes where R4 has a place for it (table below) and else into a
 All element names are of 4.0.1; R4B changed none of the types used here (https://hl7.org/fhir/R4B/diff.html).
 """
 
-from collections.abc import Iterable
 from datetime import date
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
-from mappings.codes import BASE, ActorType, Kind
+from mappings.codes import BASE, DOMAINS, ActorType, Domain, Kind
 from mappings.plan import Actor, AnyPart, Label
 
 Resource = dict[str, Any]
@@ -101,8 +101,11 @@ def coding(system: str, code: str) -> Resource:
 
 
 def concept(system: str, code: str | None, text: str | None = None) -> Resource:
-    """Return a CodeableConcept of one of our own systems."""
-    return filled({"coding": [coding(system, code)] if code else None, "text": text})
+    """Return a CodeableConcept of one of our own systems; empty when it would say nothing."""
+    found: Resource = {"coding": [coding(system, code)]} if code else {}
+    if text:
+        found["text"] = text
+    return found
 
 
 def extension(name: str, **value: Any) -> Resource:
@@ -130,11 +133,18 @@ def day(moment: date | None) -> str | None:
 
 def period(start: date | None, end: date | None) -> Resource:
     """Return a Period; empty when neither day is known."""
-    return filled({"start": day(start), "end": day(end)})
+    found: Resource = {"start": start.isoformat()} if start else {}
+    if end:
+        found["end"] = end.isoformat()
+    return found
 
 
-def group_id(subjects: Iterable[str]) -> str:
-    """Return the id of the Group of these residents: the same for the same people, in whatever order."""
+@lru_cache(maxsize=64)
+def group_id(subjects: tuple[str, ...]) -> str:
+    """Return the id of the Group of these residents: the same for the same people, in whatever order.
+
+    Kept in hand because every part about the household asks for it; a view has few such groups.
+    """
     return sha256("\n".join(sorted(subjects)).encode()).hexdigest()[:32]
 
 
@@ -143,9 +153,14 @@ def subject_reference(subjects: tuple[str, ...]) -> Resource:
     return reference("Patient", subjects[0]) if len(subjects) == 1 else reference("Group", group_id(subjects))
 
 
+_NORMAL: Resource = {"system": CONFIDENTIALITY, "code": "N"}
+_RESTRICTED: Resource = {"system": CONFIDENTIALITY, "code": "R"}
+_DOMAIN: dict[Domain, Resource] = {domain: coding("life-domain", domain) for domain in DOMAINS}
+
+
 def security(label: Label) -> Resource:
     """Return the confidentiality of a part."""
-    return {"system": CONFIDENTIALITY, "code": "R" if label.sensitivity == "restricted" else "N"}
+    return _RESTRICTED if label.sensitivity == "restricted" else _NORMAL
 
 
 def part_to_element(resource_type: str, part: AnyPart, stamp: Resource, profile: str | None = None) -> Resource:
@@ -181,7 +196,7 @@ def label_extensions(label: Label, *, speaker: bool = True) -> list[Resource]:
 
 def _meta(label: Label, stamp: Resource, profile: str | None) -> Resource:
     meta = {**stamp, "security": [security(label)]}
-    tags = [coding("life-domain", label.domain)] if label.domain else []
+    tags = [_DOMAIN[label.domain]] if label.domain else []
     if label.law != "none":
         tags.append(coding("law", label.law))
     if tags:

@@ -24,7 +24,7 @@ SCOPE_OF: dict[RefScope, str] = {
 }
 """What a reference may point at → the scope of its draft id."""
 
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_DATE_LENGTH = len("YYYY-MM-DD")
 _POSTCODE = re.compile(r"([1-9][0-9]{3}) ?([A-Za-z]{2})")
 _MUNICIPALITY = re.compile(r"[0-9]{4}")
 _MAX_DIGITS = 15
@@ -78,7 +78,7 @@ def read_date(raw: Any) -> date:
     if type(raw) is not str:
         raise WrongValueError("type", "give a date as text")
     try:
-        return date.fromisoformat(raw if _DATE.fullmatch(raw) else "")
+        return date.fromisoformat(raw if len(raw) == _DATE_LENGTH and raw[4] == raw[7] == "-" else "")
     except ValueError:
         raise WrongValueError("date", "give a day that exists, as YYYY-MM-DD") from None
 
@@ -169,22 +169,27 @@ def referring(scope: str, *, numeric: bool) -> Codec:
 
 def listed(codec: Codec, separator: str | None = None) -> Codec:
     """Apply a codec to every item of a list, or of a text that `separator` divides; a tuple in the plan."""
+    read_one, write_one = codec
 
     def read(raw: Any) -> tuple[Any, ...]:
         if separator is not None:
             raw = [piece.strip() for piece in read_text(raw).split(separator) if piece.strip()]
         if type(raw) is not list:
             raise WrongValueError("type", "give a list")
-        return tuple(_read_item(codec, item, index) for index, item in enumerate(raw))
+        try:
+            return tuple([read_one(item) for item in raw])
+        except WrongValueError:
+            return tuple(_read_item(codec, item, index) for index, item in enumerate(raw))
 
     def write(value: tuple[Any, ...]) -> Any:
-        written = [item for item in map(codec.write, value) if item is not None]
+        written = [raw for item in value if (raw := write_one(item)) is not None]
         return written if separator is None else f"{separator} ".join(map(str, written)) or None
 
     return Codec(read, write)
 
 
 def _read_item(codec: Codec, item: Any, index: int) -> Any:
+    """Read one item of a list in which something is wrong, to say which."""
     try:
         return codec.read(item)
     except WrongValueError as wrong:

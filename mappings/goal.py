@@ -6,7 +6,7 @@ That profile only narrows what we leave empty (target.measure, target.detail), s
 from typing import get_args
 
 from mappings.codes import GoalStatus, Term
-from mappings.elements import NL_CORE, Resource, concept, day, filled, part_to_element
+from mappings.elements import NL_CORE, Resource, concept, day, part_to_element
 from mappings.node import Node
 from mappings.plan import Goal
 
@@ -36,20 +36,27 @@ _LIFECYCLE: dict[str, GoalStatus] = {
 _TERMS: tuple[Term, ...] = get_args(Term)
 
 
+_TERM = {term: concept("term", term) for term in _TERMS}
+
+
 def goal_to_resource(goal: Goal, stamp: Resource) -> Resource:
     """Render a goal."""
     status, achievement = _STATUS[goal.status]
-    categories = (concept("life-domain", goal.label.domain), concept("term", goal.term))
-    return part_to_element("Goal", goal, stamp, PROFILE) | filled(
-        {
-            "lifecycleStatus": status,
-            "achievementStatus": achievement and {"coding": [{"system": ACHIEVEMENT, "code": achievement}]},
-            "category": [category for category in categories if category],
-            "description": {"text": goal.text},
-            "startDate": day(goal.starts_on),
-            "target": [{"dueDate": day(goal.due_on)}] if goal.due_on else None,
-        }
-    )
+    resource = part_to_element("Goal", goal, stamp, PROFILE)
+    resource["lifecycleStatus"] = status
+    if achievement:
+        resource["achievementStatus"] = {"coding": [{"system": ACHIEVEMENT, "code": achievement}]}
+    categories = [concept("life-domain", goal.label.domain)] if goal.label.domain else []
+    if goal.term:
+        categories.append(_TERM[goal.term])
+    if categories:
+        resource["category"] = categories
+    resource["description"] = {"text": goal.text}
+    if goal.starts_on:
+        resource["startDate"] = day(goal.starts_on)
+    if goal.due_on:
+        resource["target"] = [{"dueDate": day(goal.due_on)}]
+    return resource
 
 
 def resource_to_goal(node: Node) -> Goal:

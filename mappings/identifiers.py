@@ -5,6 +5,7 @@ No fhir.nl system exists for the OIN or for the CBS municipality code; the OIN f
 """
 
 import re
+from operator import mul
 
 BSN_SYSTEM = "http://fhir.nl/fhir/NamingSystem/bsn"
 AGB_SYSTEM = "http://fhir.nl/fhir/NamingSystem/agb-z"
@@ -15,6 +16,7 @@ OIN_SYSTEM = "urn:nld:oin"
 BSN_TEST_RANGE = range(999_900_006, 999_999_990 + 1)
 """The range reserved for tests (RvIG); the demo accepts no other."""
 
+_BSN = re.compile(r"[0-9]{8,9}")
 _BSN_WEIGHTS = (9, 8, 7, 6, 5, 4, 3, 2, -1)
 _SHAPES = {
     AGB_SYSTEM: re.compile(r"\d{8}"),
@@ -38,10 +40,10 @@ class Bsn(str):
 
     def __new__(cls, text: str) -> "Bsn":
         """Check and keep the nine digits; eight digits gain their leading zero."""
-        digits = text.zfill(9) if re.fullmatch(r"[0-9]{8,9}", text) else ""
+        digits = text.zfill(9) if _BSN.fullmatch(text) else ""
         if not digits or int(digits) == 0:
             raise IdentifierError("a BSN has nine digits")
-        if sum(weight * int(digit) for weight, digit in zip(_BSN_WEIGHTS, digits, strict=True)) % 11:
+        if sum(map(mul, _BSN_WEIGHTS, map(int, digits))) % 11:
             raise IdentifierError("the number fails the 11-test for a BSN")
         return super().__new__(cls, digits)
 

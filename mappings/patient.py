@@ -43,13 +43,17 @@ def resident_to_patient(resident: str, identity: Identity | None, contact: Conta
     The two parts have a label each and a Patient has one meta, so each label stands in a `part` extension.
     """
     parts = [part for part in (identity, contact) if part]
-    restricted = [security(part.label) for part in parts if part.label.sensitivity == "restricted"]
-    labels = restricted[:1] or [security(part.label) for part in parts[:1]]
-    meta = stamp | filled({"security": labels, "profile": [f"{NL_CORE}Patient"]})
+    meta = {**stamp, "profile": [f"{NL_CORE}Patient"]}
     patient: Resource = {"resourceType": "Patient", "id": resident, "meta": meta}
     if parts:
+        gravest = next((part for part in parts if part.label.sensitivity == "restricted"), parts[0])
+        meta["security"] = [security(gravest.label)]
         patient["extension"] = [_part_extension(part) for part in parts]
-    return patient | (_identity(identity) if identity else {}) | (_contact(contact) if contact else {})
+    if identity:
+        patient |= _identity(identity)
+    if contact:
+        patient |= _contact(contact)
+    return patient
 
 
 def patient_to_parts(node: Node) -> list[Identity | Contact]:
@@ -69,14 +73,19 @@ def patient_to_parts(node: Node) -> list[Identity | Contact]:
 
 def _part_extension(part: Identity | Contact) -> Resource:
     label = part.label
-    inner = [extension("kind", valueCoding=coding("part-kind", part.kind))]
+    inner = [_IS_IDENTITY if isinstance(part, Identity) else _IS_CONTACT]
     if label.domain:
         inner.append(extension("domain", valueCoding=coding("life-domain", label.domain)))
     if label.law != "none":
         inner.append(extension("law", valueCoding=coding("law", label.law)))
     if label.sensitivity == "restricted":
         inner.append(extension("sensitivity", valueCoding=security(label)))
-    return extension("part", extension=[*inner, *label_extensions(label)])
+    return extension("part", extension=inner + label_extensions(label))
+
+
+_IS_IDENTITY, _IS_CONTACT = (
+    extension("kind", valueCoding=coding("part-kind", kind)) for kind in ("identity", "contact")
+)
 
 
 def _part_label(node: Node, part: Node | None) -> Label:
@@ -101,15 +110,11 @@ def _sensitivity(node: Node, part: Node) -> Sensitivity:
 
 
 def _identity(identity: Identity) -> Resource:
-    identifiers = [
-        {"system": system, "value": value}
-        for system, value in ((BSN_SYSTEM, identity.bsn), (PSEUDONYM_SYSTEM, identity.pseudonym))
-        if value
-    ]
+    numbers = ((BSN_SYSTEM, identity.bsn), (PSEUDONYM_SYSTEM, identity.pseudonym))
     name = _name(identity)
     return filled(
         {
-            "identifier": identifiers,
+            "identifier": [{"system": system, "value": value} for system, value in numbers if value],
             "name": [name] if name else None,
             "gender": identity.gender,
             "birthDate": day(identity.birth_date),
@@ -119,18 +124,20 @@ def _identity(identity: Identity) -> Resource:
 
 def _name(identity: Identity) -> Resource:
     """Render a HumanName whose family name is written in full, with its parts in HL7's extensions."""
-    words = identity.given.split(" ") if identity.given else []
-    family = " ".join(filter(None, (identity.prefix, identity.family)))
-    split = ((_PREFIX, identity.prefix), (_OWN_NAME, identity.family))
-    extensions = [{"url": url, "valueString": value} for url, value in split if value] if identity.prefix else []
-    return filled(
-        {
-            "text": " ".join(filter(None, (identity.given, family))),
-            "family": family,
-            "_family": filled({"extension": extensions}),
-            "given": words if all(words) else [identity.given],
-        }
-    )
+    given, prefix, own = identity.given, identity.prefix, identity.family
+    family = " ".join(filter(None, (prefix, own)))
+    name: Resource = {}
+    if text := " ".join(filter(None, (given, family))):
+        name["text"] = text
+    if family:
+        name["family"] = family
+    if prefix:
+        split = ((_PREFIX, prefix), (_OWN_NAME, own))
+        name["_family"] = {"extension": [{"url": url, "valueString": value} for url, value in split if value]}
+    if given:
+        words = given.split(" ")
+        name["given"] = words if all(words) else [given]
+    return name
 
 
 def _read_identity(node: Node, label: Label) -> Identity:
@@ -158,16 +165,24 @@ def _read_name(name: Node) -> dict[str, str | None]:
 
 
 def _contact(contact: Contact) -> Resource:
-    telecom = [
-        {"system": system, "value": value}
-        for system, value in (("phone", contact.phone), ("email", contact.email))
-        if value
-    ]
-    municipality = contact.municipality and [extension("municipality", valueCode=contact.municipality)]
-    address = filled(
-        {"extension": municipality, **_line(contact), "postalCode": contact.postal_code, "city": contact.city}
-    )
-    return filled({"telecom": telecom, "address": [address] if address else None})
+    numbers = (("phone", contact.phone), ("email", contact.email))
+    found: Resource = {}
+    if telecom := [{"system": system, "value": value} for system, value in numbers if value]:
+        found["telecom"] = telecom
+    if address := _address(contact):
+        found["address"] = [address]
+    return found
+
+
+def _address(contact: Contact) -> Resource:
+    address = _line(contact)
+    if contact.municipality:
+        address["extension"] = [extension("municipality", valueCode=contact.municipality)]
+    if contact.postal_code:
+        address["postalCode"] = contact.postal_code
+    if contact.city:
+        address["city"] = contact.city
+    return address
 
 
 def _line(contact: Contact) -> Resource:

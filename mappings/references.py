@@ -40,11 +40,10 @@ def _actor_fields(kind: type) -> tuple[str, ...]:
 
 def organisations_of(part: AnyPart) -> Iterator[str]:
     """Yield the ids of the organisations that a part names, its recorder left out."""
-    match part:
-        case TeamMember(organisation=str(organisation)) | Provision(provider=str(organisation)):
-            yield organisation
-        case _:
-            pass
+    if isinstance(part, TeamMember) and part.organisation is not None:
+        yield part.organisation
+    if isinstance(part, Provision) and part.provider is not None:
+        yield part.provider
     for _, actor in actors_of(part):
         if actor.type == "organisation" and actor.ref:
             yield actor.ref
@@ -67,6 +66,10 @@ def carriers_of(part: AnyPart, plan: SupportPlan) -> frozenset[str]:
             return frozenset()
 
 
+_OF_ONE = (Identity, Contact)
+_FOR_GOALS = (Action, Provision)
+
+
 def broken_references(plan: SupportPlan) -> Iterator[tuple[str, str, str]]:
     """Yield (part id, field, what it should be) for every reference that the plan itself does not answer."""
     by_type = {
@@ -77,20 +80,20 @@ def broken_references(plan: SupportPlan) -> Iterator[tuple[str, str, str]]:
     }
     goals = frozenset(part.id for part in plan.parts if isinstance(part, Goal))
     for part in plan.parts:
-        if not part.label.subjects or not by_type["resident"].issuperset(part.label.subjects):
+        label = part.label
+        if not label.subjects or not by_type["resident"].issuperset(label.subjects):
             yield part.id, "subjects", "resident"
-        if not by_type["relative"].issuperset(part.label.mentioned):
+        if label.mentioned and not by_type["relative"].issuperset(label.mentioned):
             yield part.id, "mentioned", "relative"
-        if isinstance(part, Identity | Contact) and part.label.subjects != (part.resident,):
+        if isinstance(part, _OF_ONE) and label.subjects != (part.resident,):
             yield part.id, "resident", "resident"
-        if isinstance(part, Action | Provision) and not goals.issuperset(part.goals):
+        if isinstance(part, _FOR_GOALS) and not goals.issuperset(part.goals):
             yield part.id, "goals", "goal"
         for field, actor in actors_of(part):
             if actor.ref is not None and actor.ref not in by_type[actor.type]:
                 yield part.id, field, actor.type
-        for organisation in organisations_of(part):
-            if organisation not in by_type["organisation"]:
-                yield part.id, "organisation", "organisation"
+        if not by_type["organisation"].issuperset(organisations_of(part)):
+            yield part.id, "organisation", "organisation"
 
 
 def renamed(plan: SupportPlan, names: Mapping[str, str]) -> SupportPlan:

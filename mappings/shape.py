@@ -83,9 +83,9 @@ class Shape:
     def read(self, flat: dict[str, Any], reading: Reading, base: str) -> Buckets | None:
         """Return the values per record, or None after noting what is wrong."""
         buckets = [bucket.template.copy() for bucket in self._buckets]
-        sound = True
+        sound, singles = True, self._singles
         for path, raw in flat.items():
-            if (single := self._singles.get(path)) is None:
+            if (single := singles.get(path)) is None:
                 continue
             read, index, attribute, is_ref = single
             try:
@@ -98,7 +98,7 @@ class Shape:
             if is_ref:
                 reading.wanted.append((base, path, value))
         for paths, step in self._steps:
-            if not paths.isdisjoint(flat):
+            if not flat.keys().isdisjoint(paths):
                 sound = step(flat, buckets, reading, base) and sound
         if not sound:
             return None

@@ -45,22 +45,28 @@ _STATUS: dict[str, ActionStatus] = {status: status for status in get_args(Action
 
 def action_to_resource(action: Action, stamp: Resource) -> Resource:
     """Render an action."""
+    resource = part_to_element("Task", action, stamp, PROFILE)
+    resource["code"] = _IS_ACTION
+    resource["status"] = action.status
+    resource["intent"] = "plan"
+    resource["owner"] = actor_reference(action.owner)
+    if action.status_reason:
+        resource["statusReason"] = {"text": action.status_reason}
+    if action.text:
+        resource["description"] = action.text
+    if action.goals:
+        resource["focus"] = reference("Goal", action.goals[0])
+    if within := period(action.starts_on, action.due_on):
+        resource["restriction"] = {"period": within}
     inputs = [_value("goal", valueReference=reference("Goal", goal)) for goal in action.goals[1:]]
     if action.frequency:
         inputs.append(_value("frequency", valueString=action.frequency))
-    return part_to_element("Task", action, stamp, PROFILE) | filled(
-        {
-            "code": concept("part-kind", "action"),
-            "status": action.status,
-            "statusReason": concept("", None, action.status_reason),
-            "intent": "plan",
-            "description": action.text,
-            "focus": reference("Goal", action.goals[0]) if action.goals else None,
-            "owner": actor_reference(action.owner),
-            "restriction": filled({"period": period(action.starts_on, action.due_on)}),
-            "input": inputs,
-        }
-    )
+    if inputs:
+        resource["input"] = inputs
+    return resource
+
+
+_IS_ACTION = concept("part-kind", "action")
 
 
 def evaluation_to_resource(evaluation: Evaluation, stamp: Resource) -> Resource:

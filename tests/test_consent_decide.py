@@ -21,7 +21,7 @@ from simple_consent import ALL_GROUNDS, CAPACITIES, GROUND_SETS, NARROW, choice_
 
 from consent.catalogue import CATALOGUE, CatalogueEntry, EnabledGround, GroundSetting, enable_grounds
 from consent.choice import Capacity, Choice, Effect, GivenBy, PartSelector, RecipientSelector
-from consent.decide import Decision, ReasonCode, decide, decide_all, open_case
+from consent.decide import Case, Decision, ReasonCode, decide, decide_all, open_case
 from consent.index import ChoiceIndex, Recipient, most_specific
 from consent.voices import age_on, amsterdam_day, days_of_change
 from mappings.codes import KINDS, Kind, Law, OrganisationKind, PlanStatus, Purpose
@@ -1029,12 +1029,15 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
     def answers(self) -> dict[str, Decision]:
         """Ask the engine."""
+        return decide_all(self.plan, self.case())
+
+    def case(self) -> Case:
+        """Gather what the engine looks at."""
         indexes = {who: ChoiceIndex(said) for who, said in self.choices.items()}
         grounds = GROUND_SETS[self.grounds]
-        case = open_case(
+        return open_case(
             self.plan, self.recipient, self.purpose, indexes, grounds, self.now, signed_is_decision=self.signed
         )
-        return decide_all(self.plan, case)
 
     def digest(self) -> str:
         """Name this question, for a bug report."""
@@ -1183,6 +1186,21 @@ def test_decide_agrees_with_the_simple_rules_on_ten_thousand_cases() -> None:
         for found in check(deck.question(number)):
             counts[found] += 1
     assert min(counts.values()) > 100, counts
+
+
+def test_parts_that_look_alike_are_decided_as_if_each_were_asked_about_alone() -> None:
+    """Whether a choice or a ground names one of them, and whatever a provision or an identity is about."""
+    deck = Deck(seed=11)
+    both = Label(subjects=(MARLOES, FINN))
+    for number in range(600):
+        dealt = deck.question(number)
+        people = [part for part in dealt.plan.parts if isinstance(part, Identity)]
+        alike = [part for part in Random(number).sample(deck.parts, 6) for _ in range(3)]
+        alike += [replace(part, label=both) for part in people]
+        parts = tuple(replace(part, id=f"deel-{position}") for position, part in enumerate(alike))
+        question = replace(dealt, plan=replace(dealt.plan, parts=parts))
+        case = question.case()
+        assert question.answers() == {part.id: decide(part, case) for part in parts}
 
 
 # --- monotonicity ---------------------------------------------------------------------------------------------------------------

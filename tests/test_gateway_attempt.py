@@ -14,30 +14,37 @@ from world import World, example, open_world
 
 from adapters.interface import Answer
 from gateway.callers import Caller
-from gateway.delivery import Attempt
-from gateway.sight import Loaded, Reader
+from gateway.beginning import Attempt, Ended
+from gateway.settling import Seen
+from gateway.sight import Reader
 from gateway.store import deliveries as rows
 from gateway.store.choices import ChoicesRow, add_choices
 from gateway.store.deliveries import DeliveryRow
+from mappings.plan import SupportPlan
 
 
 class Held:
     """A world in which one delivery is planned and nobody attempts it, and the looks at it."""
 
-    def __init__(self, world: World, row: DeliveryRow, loaded: Loaded) -> None:
+    def __init__(self, world: World, row: DeliveryRow, plan: SupportPlan) -> None:
         self.world = world
         self.row = row
-        self.loaded = loaded
+        self.plan = plan
         self.deliverer = world.gateway.deliverer
         self.store = world.gateway.store
 
     async def look(self) -> Attempt:
-        attempt = await self.deliverer._look(self.row, self.loaded)
+        attempt = await self.deliverer._look(self.row, self.plan, fresh=True)
         assert attempt is not None
         return attempt
 
     async def begin(self, attempt: Attempt) -> Any:
-        return await self.store.write(partial(self.deliverer._begun, attempt=attempt))
+        (begun,) = await self.store.write(partial(self.deliverer._beginner.begun, attempts=[attempt]))
+        return "ended" if isinstance(begun, Ended) else begun
+
+    async def settle(self, attempt: Attempt, answer: Answer) -> None:
+        seen = [Seen(attempt=attempt, answer=answer)]
+        await self.store.write(partial(self.deliverer._settler.settled, seen=seen))
 
     async def state(self, delivery_id: str = "") -> tuple[str, str | None]:
         row = await self.store.read(lambda tx: rows.get_delivery(tx, delivery_id or self.row.id))
@@ -46,7 +53,7 @@ class Held:
 
     async def say_something(self) -> None:
         """Keep a new version of Marloes' choices, as another process would."""
-        resident = self.loaded.plan.residents[0]
+        resident = self.plan.residents[0]
         index = (await self.world.gateway.sight.choices_of([resident]))[resident]
         body = await self.world.gateway.choosing._vault.seal_choices(resident, index.version + 1, index.choices)
         now = self.world.gateway.clock.now()
@@ -68,10 +75,10 @@ async def held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         sent = (await world.send(example())).body
         kompas = next(row for row in await world.deliveries(sent["planId"]) if row["recipient"] == "kompas")
         row = await world.gateway.store.read(lambda tx: rows.get_delivery(tx, kompas["id"]))
-        loaded = await world.gateway.sight.load(sent["planId"])
+        plan = await world.gateway.sight.load(sent["planId"])
         assert row is not None
-        assert loaded is not None
-        yield Held(world, row, loaded)
+        assert plan is not None
+        yield Held(world, row, plan)
 
 
 async def _publish_nothing(_ids: object) -> frozenset[str]:
@@ -113,7 +120,7 @@ async def failed(held: Held) -> None:
     """Begin to send and get a 503: bytes left, and the delivery waits."""
     attempt = await held.look()
     assert not isinstance(await held.begin(attempt), str)
-    await held.deliverer._settle(attempt, Answer(signal="status", status=503))
+    await held.settle(attempt, Answer(signal="status", status=503))
     assert await held.state() == ("waiting", "receiver-failed")
 
 
@@ -130,7 +137,7 @@ async def test_a_successor_with_the_same_view_is_not_needed(held: Held) -> None:
     await failed(held)
     successor = await held.another("planned")
     fresh = replace(held.row, id=successor)
-    looked = await held.deliverer._look(fresh, held.loaded)
+    looked = await held.deliverer._look(fresh, held.plan, fresh=True)
     assert looked is not None
     assert await held.begin(looked) == "ended"
     assert await held.state(successor) == ("unchanged", "same-view")
@@ -142,7 +149,7 @@ async def test_a_successor_with_another_view_supersedes_what_has_begun(held: Hel
     await failed(held)
     successor = await held.another("planned")
     less = await held.deliverer._look(
-        replace(held.row, id=successor, parts=frozenset({held.loaded.plan.parts[0].id})), held.loaded
+        replace(held.row, id=successor, parts=frozenset({held.plan.parts[0].id})), held.plan, fresh=True
     )
     assert less is not None
     parcel = await held.begin(less)
@@ -172,13 +179,13 @@ async def test_what_is_permitted_again_after_an_end_is_sent_again(held: Held) ->
     """A view that ended at an attempt counts as changed when it comes back, even with the same content."""
     seen = await held.look()
     first = await held.begin(seen)
-    await held.deliverer._settle(seen, Answer(signal="receipt", status=200))
+    await held.settle(seen, Answer(signal="receipt", status=200))
     second = await held.another("planned")
     later = replace(held.row, id=second)
     nothing = replace(seen, delivery=second, look=replace(seen.look, plan=None))
     assert await held.begin(nothing) == "ended"
     third = await held.another("planned")
-    again = await held.deliverer._look(replace(later, id=third), held.loaded)
+    again = await held.deliverer._look(replace(later, id=third), held.plan, fresh=True)
     assert again is not None
     parcel = await held.begin(again)
     assert (await held.state(second))[0] == "withheld"
@@ -194,7 +201,7 @@ async def caller(held: Held) -> Caller:
 async def disclosed(held: Held) -> Any:
     """Look as the team reads, let something happen, and return how the read's transaction answers."""
     reading, team = held.world.gateway.reading, await caller(held)
-    look = await held.world.gateway.sight.look(held.loaded, Reader(recipient=team.entry.recipient(), purpose="support"))
+    look = await held.world.gateway.sight.look(held.plan, Reader(recipient=team.entry.recipient(), purpose="support"))
     return partial(reading._disclosed, look=look, caller=team, form="fhir")
 
 
@@ -228,7 +235,7 @@ async def test_a_receipt_outlives_a_later_attempt_of_which_nothing_left(held: He
     first = await held.store.read(lambda tx: rows.get_delivery(tx, held.row.id))
     again = await held.look()
     assert not isinstance(await held.begin(again), str)
-    await held.deliverer._settle(again, Answer(signal="not-connected", left=False))
+    await held.settle(again, Answer(signal="not-connected", left=False))
     row = await held.store.read(lambda tx: rows.get_delivery(tx, held.row.id))
     assert first is not None
     assert row is not None

@@ -140,13 +140,13 @@ async def test_every_published_id_is_confirmed_and_woken_once(broker: Broker, wo
 
 
 async def test_a_wake_that_raises_is_tried_again(broker: Broker, woken: Woken) -> None:
-    """An id whose wake raised comes again, until it returns."""
+    """An id whose wake raised comes again, until it returns; one that travelled in the same message may come again with it."""
     woken.failures = {"stubborn": 2}
     await broker.start(woken.wake)
 
     await broker.publish(["stubborn", "easy"])
 
-    await woken.until(lambda times: times == {"stubborn": 3, "easy": 1})
+    await woken.until(lambda times: times["stubborn"] == 3 and times["easy"] in {1, 3})
 
 
 async def test_a_wake_that_keeps_raising_is_given_up_and_reported(
@@ -274,11 +274,11 @@ async def test_stop_cancels_a_wake_that_does_not_end() -> None:
 async def test_a_message_holds_opaque_ids_and_nothing_else(
     rabbit: RabbitBroker, woken: Woken, channel: AbstractChannel, prefix: str
 ) -> None:
-    """The raw message is a structured CloudEvent with one delivery id, persistent, and no other header."""
+    """The raw message is a structured CloudEvent with delivery ids, persistent, and no other header."""
     await rabbit.start(woken.wake)
     spy = await channel.declare_queue(f"{prefix}.spy", exclusive=True)
     await spy.bind(f"{prefix}.internal", "delivery-due")
-    await rabbit.publish(["opaque-1"])
+    await rabbit.publish(["opaque-1", "opaque-2"])
 
     message = await message_from(channel, spy.name)
 
@@ -286,9 +286,9 @@ async def test_a_message_holds_opaque_ids_and_nothing_else(
         "specversion": "1.0",
         "id": message.message_id,
         "source": "urn:nld:planbrug",
-        "type": "nl.planbrug.delivery-due.v1",
+        "type": "nl.planbrug.deliveries-due.v1",
         "datacontenttype": "application/json",
-        "data": {"deliveryId": "opaque-1"},
+        "data": {"deliveryIds": ["opaque-1", "opaque-2"]},
     } == json.loads(message.body)
     assert message.content_type == "application/cloudevents+json"
     assert message.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
@@ -382,7 +382,7 @@ async def test_an_id_past_the_delivery_limit_is_a_dead_letter(
 
     dead = await message_from(channel, f"{prefix}.dead")
 
-    assert json.loads(dead.body)["data"]["deliveryId"] == "hopeless"
+    assert json.loads(dead.body)["data"]["deliveryIds"] == ["hopeless"]
     assert dead.headers["x-first-death-reason"] == "delivery_limit"
 
 
@@ -564,10 +564,11 @@ async def test_ids_beyond_the_prefetch_stay_in_the_queue_for_others(
         await asyncio.Event().wait()
 
     await broker.start(wake, prefetch=2)
-    await broker.publish(["first", "second", "third"])
+    for name in ("first", "second", "third"):
+        await broker.publish([name])
     other = await message_from(channel, f"{prefix}.deliveries")
     await broker.stop()
-    assert json.loads(other.body)["data"]["deliveryId"] == "third"
+    assert json.loads(other.body)["data"]["deliveryIds"] == ["third"]
 
 
 async def test_the_shipped_definitions_are_enough_for_a_user_that_may_declare_nothing(

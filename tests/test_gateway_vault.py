@@ -14,7 +14,8 @@ from gateway.logs import open_log
 from gateway.render import media_type
 from gateway.seal import MasterKey, SealError, load_master_key, new_data_key, seal, unseal
 from gateway.shelf import Shelf
-from gateway.store.engine import Store, open_store
+from gateway.store.engine import Store
+from gateway.store.opening import open_store
 from gateway.store.tables import data_key
 from gateway.vault import Vault
 from mappings.plan import SupportPlan

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from gateway.store.engine import Store, StoreError
-from gateway.store.postgres import PostgresStore, answering
+from gateway.store.postgres import PostgresStore, answering, let_go
 
 CHANNEL = "planbrug_due"
 REST_SECONDS = 0.05
@@ -50,7 +50,7 @@ class Bell:
                     await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, self._name)
                     await asyncio.sleep(REST_SECONDS)
         finally:
-            connection.terminate()
+            await let_go(connection)
 
     def _heard(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         if payload != self._name:

@@ -19,6 +19,7 @@ from gateway.store.statements import Catalogue, Rows
 CONNECTIONS = 12
 WRITE_RETRIES = 5
 COMMAND_TIMEOUT_SECONDS = 60
+CLOSE_TIMEOUT_SECONDS = 5
 
 _CATALOGUE = Catalogue(dialect.dialect())  # type: ignore[no-untyped-call]
 
@@ -79,7 +80,7 @@ class PostgresStore:
     async def dedicated(self) -> "asyncpg.Connection[asyncpg.Record]":
         """Return a connection of one's own, for what belongs to a session: listening, and locks beyond a transaction.
 
-        Whoever asks for it ends it with `terminate()`, and uses it within `answering()`. Raises StoreError.
+        Whoever asks for it ends it with `let_go`, and uses it within `answering()`. Raises StoreError.
         """
         with answering():
             return await asyncpg.connect(
@@ -108,6 +109,14 @@ async def open_postgres(url: str, metadata_name: str) -> PostgresStore:
         reset=_nothing,
     )
     return PostgresStore(address, pool)
+
+
+async def let_go(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Close a dedicated connection, also one whose other end is gone."""
+    try:
+        await connection.close(timeout=CLOSE_TIMEOUT_SECONDS)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        connection.terminate()
 
 
 async def _nothing(_connection: object) -> None:

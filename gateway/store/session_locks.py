@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.batch import Batch
 from gateway.store.engine import StoreError
-from gateway.store.postgres import PostgresStore, answering
+from gateway.store.postgres import PostgresStore, answering, let_go
 
 TRY_AGAIN_SECONDS = 0.01
 _KEY = "hashtextextended('resident ' || name, 0)"
@@ -36,17 +36,18 @@ class SessionLocks:
         wanted = tuple(names)
         self._users.update(wanted)
         try:
-            while not self._held.issuperset(wanted) and not await self._changing.ask(wanted):
-                await asyncio.sleep(TRY_AGAIN_SECONDS)  # noqa: ASYNC110 - another process has it
+            while not self._holds(wanted) and not await self._changing.ask(wanted):  # noqa: ASYNC110
+                await asyncio.sleep(TRY_AGAIN_SECONDS)
         except BaseException:
             self.leave(wanted)
             raise
 
     def leave(self, names: Iterable[str]) -> None:
         """Let go of these names; the last user of one lets its lock go."""
-        self._users.subtract(names)
-        for name in [name for name, count in self._users.items() if count <= 0]:
-            del self._users[name]
+        for name in names:
+            self._users[name] -= 1
+            if not self._users[name]:
+                del self._users[name]
         if self._held - self._users.keys():
             task = asyncio.create_task(self._changing.ask(()))
             self._releasing.add(task)
@@ -56,12 +57,15 @@ class SessionLocks:
         """Let go of everything."""
         await asyncio.gather(*self._releasing, return_exceptions=True)
         if self._connection is not None:
-            self._connection.terminate()
+            await let_go(self._connection)
 
     def _released(self, task: "asyncio.Task[bool]") -> None:
         self._releasing.discard(task)
         if not task.cancelled():
             task.exception()
+
+    def _holds(self, names: Iterable[str]) -> bool:
+        return self._connection is not None and not self._connection.is_closed() and self._held.issuperset(names)
 
     async def _changed(self, asked: Sequence[tuple[str, ...]]) -> list[bool]:
         """Let go of what nobody uses, and take what somebody does; say per question whether its names are held."""
@@ -73,7 +77,7 @@ class SessionLocks:
         except StoreError:
             self._held.clear()
             raise
-        return [self._held.issuperset(names) for names in asked]
+        return [self._holds(names) for names in asked]
 
     async def _connect(self) -> None:
         if self._connection is None or self._connection.is_closed():
@@ -81,9 +85,9 @@ class SessionLocks:
             self._connection = await self._store.dedicated()
 
     async def _release(self, names: set[str]) -> None:
+        self._held -= names  # first, so that nobody counts on them while they go
         if names:
             await self._connection.fetch(_RELEASE, sorted(names))
-            self._held -= names
 
     async def _share(self, names: set[str]) -> None:
         if names:
