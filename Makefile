@@ -5,6 +5,7 @@ DATA_DIR ?= var/demo
 DATABASE ?=
 BROKER ?=
 BENCH ?=
+SOAK ?=
 BIN := .venv/bin
 
 .PHONY: run test check soak bench mutants services clean
@@ -22,7 +23,7 @@ check: .venv/tested
 	@$(BIN)/lint-imports
 
 soak: .venv/tested services
-	@$(BIN)/pytest -q -m soak
+	@$(BIN)/python tests/soak.py $(SOAK)
 
 bench: .venv/installed services
 	@$(BIN)/python bench/run.py $(BENCH)

@@ -25,7 +25,7 @@ from gateway.store import deliveries as rows
 from gateway.store import receipts, sequences, views
 from gateway.store.deliveries import PENDING, Beginning, DeliveryRow, Standing
 from gateway.store.engine import Store, Transaction
-from gateway.store.locks import lock
+from gateway.store.locks import lane_key, lock
 from gateway.store.receipts import ReceiptRow
 from gateway.store.views import ViewRow, ViewState
 
@@ -47,7 +47,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
     @property
     def lane_key(self) -> str:
         """The name of the lane between processes."""
-        return f"{self.look.whole.id}/{self.lane.entry.id}/{self.lane.name}"
+        return lane_key(self.look.whole.id, self.lane.entry.id, self.lane.name)
 
     @property
     def view_key(self) -> views.Key:

@@ -30,7 +30,7 @@ from gateway.store import plans as plan_rows
 from gateway.store import views
 from gateway.store.choices import ChoicesRow
 from gateway.store.engine import Store, Transaction
-from gateway.store.locks import lock
+from gateway.store.locks import lock, lock_lanes
 from gateway.vault import Vault
 from mappings.errors import Finding
 from mappings.plan import SupportPlan
@@ -224,8 +224,9 @@ class Choosing:
             or not all(self._sight.still_holds(tx, look) for _, look in looks)
         ):
             return None
-        concerned = {(lane.entry.id, lane.name) for lane, _ in looks}
-        for recipient, lane_name in delivery_rows.pending_lanes(tx, plan.id) - concerned:
+        concerned, pending = {(lane.entry.id, lane.name) for lane, _ in looks}, delivery_rows.pending_lanes(tx, plan.id)
+        lock_lanes(tx, plan.id, concerned | pending)
+        for recipient, lane_name in pending - concerned:
             delivery_rows.end_pending(tx, plan.id, recipient, lane_name, state="withheld", reason="no-choice", now=now)
         count = sum(self._apply_lane(tx, plan, lane, look, now) for lane, look in looks)
         self._reach("replan-written")

@@ -30,13 +30,23 @@ Reach = Callable[[str], None]
 """Called at each failpoint with its name."""
 
 
-def failing_at(name: str) -> Reach:
-    """Return what to call at failpoints: it kills this process at the one called `name`; with no name it does nothing."""
-    if not name:
+def is_failpoint(text: str) -> bool:
+    """Say whether `text` is a failpoint, or `name:k` for the k-th time that it is reached."""
+    name, _, count = text.partition(":")
+    return name in FAILPOINTS and (count.isdecimal() or text == name)
+
+
+def failing_at(text: str) -> Reach:
+    """Return what to call at failpoints: it kills this process at the one that `text` says; with no text it does nothing."""
+    if not text:
         return lambda _: None
+    name, _, count = text.partition(":")
+    left = [int(count or 1)]
 
     def reach(reached: str) -> None:
         if reached == name:
-            os.kill(os.getpid(), signal.SIGKILL)
+            left[0] -= 1
+            if left[0] <= 0:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     return reach

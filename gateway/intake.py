@@ -27,7 +27,7 @@ from gateway.store import choices as choice_rows
 from gateway.store import deliveries as delivery_rows
 from gateway.store import plans as rows
 from gateway.store.engine import Store, Transaction
-from gateway.store.locks import lock
+from gateway.store.locks import lock, lock_lanes
 from gateway.store.plans import KeyUse
 from mappings.errors import Finding, MappingError
 from mappings.format import Draft, Format, Loss
@@ -202,7 +202,9 @@ class Intake:
         plan = prepared.plan
         wanted = {(lane.entry.id, lane.name) for lane in prepared.lanes}
         if plan.version > 1:
-            for recipient, lane in delivery_rows.pending_lanes(tx, plan.id):
+            pending = delivery_rows.pending_lanes(tx, plan.id)
+            lock_lanes(tx, plan.id, pending)
+            for recipient, lane in pending:
                 if (recipient, lane) in wanted:
                     delivery_rows.make_room(tx, plan.id, recipient, lane, now)
                 else:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from gateway.failpoints import FAILPOINTS
+from gateway.failpoints import FAILPOINTS, is_failpoint
 
 _PREFIX = "PLANBRUG_"
 
@@ -75,7 +75,10 @@ class Settings(BaseSettings):
             (not demo or _is_loopback(self.bind), "MODE=demo needs BIND on a loopback address"),
             (demo or not self.clock_offset_seconds, "CLOCK_OFFSET_SECONDS works in MODE=demo only"),
             (demo or not self.failpoint, "FAILPOINT works in MODE=demo only"),
-            (not self.failpoint or self.failpoint in FAILPOINTS, "FAILPOINT is one of " + ", ".join(FAILPOINTS)),
+            (
+                not self.failpoint or is_failpoint(self.failpoint),
+                "FAILPOINT is one of " + ", ".join(FAILPOINTS) + "; with :k behind it the k-th time",
+            ),
             (demo or self.master_key_file is not None, "MODE=production needs MASTER_KEY_FILE (32 bytes, base64)"),
             (demo or bool(self.public_url), "MODE=production needs PUBLIC_URL, the address that callers use"),
             (

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import services
+from stage import Servers, running_servers
 
 NOT_RUN = "not run: "
 
@@ -77,3 +78,13 @@ def postgres_url(postgres_server: services.PostgreSql, postgres_template: str) -
     name = postgres_server.create_database(template=postgres_template)
     yield postgres_server.url_of(name)
     postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """A PostgreSQL that keeps what it commits and a RabbitMQ, for tests that stop and kill them; both run again afterwards."""
+    try:
+        with running_servers() as running:
+            yield running
+    except services.MissingServiceError as missing:
+        not_run(missing)

@@ -65,6 +65,19 @@ class RabbitMq:
         self._node.terminate()
         self._node.wait(timeout=START_TIMEOUT_SECONDS)
 
+    def kill(self) -> None:
+        """Kill the node; its data stays. See `shut_down` and `elect` for what RabbitMQ 3.10 may make of that."""
+        end(self._node)
+        self._node = None
+
+    def wipe(self) -> None:
+        """Throw the data of a node that does not run away."""
+        shutil.rmtree(self._folder / "data")
+
+    def elect(self, queue: str) -> None:
+        """Do what the runbook says for a lone node that was killed: let a quorum queue of the default vhost elect its leader."""
+        self.control("eval", f"ra:trigger_election('%2F_{queue}').")
+
     def stop(self) -> None:
         """Kill the node and its epmd."""
         end(self._node)
@@ -98,10 +111,15 @@ class RabbitMq:
 
 
 class PostgreSql:
-    """One PostgreSQL server on the loopback, without durability, trusting everyone there."""
+    """One PostgreSQL server on the loopback, trusting everyone there.
 
-    def __init__(self, folder: Path) -> None:
+    Without durability, unless it is `durable`: then what it has committed outlives a stop of the server (not of the machine).
+    """
+
+    def __init__(self, folder: Path, *, durable: bool = False) -> None:
         self._folder = folder
+        self._durable = durable
+        self._owner: str | None = None
         self._binaries = postgresql_binaries()
         (self._port,) = free_ports(1)
         self._server: subprocess.Popen[bytes] | None = None
@@ -112,11 +130,17 @@ class PostgreSql:
 
     def start(self) -> None:
         """Make a new cluster, start it and wait until it accepts connections."""
-        data, log = self._folder / "data", self._folder / "server.out"
-        owner = give_to_postgres(self._folder)
-        self._run("initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync", owner=owner)
-        self._server = spawn([str(self._binaries / "postgres"), *self._settings(data)], os.environ, log, owner=owner)
-        wait_until_up(self._server, log, self._accepts)
+        data = str(self._folder / "data")
+        self._owner = give_to_postgres(self._folder)
+        self._run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync", owner=self._owner)
+        self._serve()
+
+    def restart(self, how: signal.Signals) -> None:
+        """Stop the server, SIGINT as `pg_ctl -m fast`, SIGQUIT as `-m immediate`, and start it on the same data."""
+        assert self._server is not None, "start the server first"
+        self._server.send_signal(how)
+        self._server.wait(timeout=START_TIMEOUT_SECONDS)
+        self._serve()
 
     def stop(self) -> None:
         """Kill the server; its data is thrown away."""
@@ -133,9 +157,16 @@ class PostgreSql:
         """Drop a database, whoever is still connected to it."""
         self._run("dropdb", *self._address(), "--force", "--if-exists", name)
 
+    def _serve(self) -> None:
+        log = self._folder / "server.out"
+        command = [str(self._binaries / "postgres"), *self._settings(self._folder / "data")]
+        self._server = spawn(command, os.environ, log, owner=self._owner)
+        wait_until_up(self._server, log, self._accepts)
+
     def _settings(self, data: Path) -> list[str]:
         settings = ["listen_addresses=127.0.0.1", f"unix_socket_directories={self._folder}", "max_connections=200"]
-        settings += ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]
+        if not self._durable:
+            settings += ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]
         return ["-D", str(data), "-p", str(self._port), *(f"-c{setting}" for setting in settings)]
 
     def _address(self) -> tuple[str, ...]:
@@ -166,11 +197,11 @@ def running_rabbitmq() -> Iterator[RabbitMq]:
 
 
 @contextlib.contextmanager
-def running_postgresql() -> Iterator[PostgreSql]:
+def running_postgresql(*, durable: bool = False) -> Iterator[PostgreSql]:
     """Run a PostgreSQL server of its own, and leave nothing behind."""
     postgresql_binaries()
     with new_folder("postgresql") as folder:
-        server = PostgreSql(folder)
+        server = PostgreSql(folder, durable=durable)
         try:
             server.start()
             yield server

@@ -1,36 +1,55 @@
 """Death at every step: a real SIGKILL at each failpoint, and after the restart nothing is lost and nothing is doubled."""
 
+import ast
 import asyncio
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from processes import GatewayProcess
+from stage import Servers
 from world import RESTING, example, receiving
 
 from gateway.client import CallError, GatewayClient
 from gateway.demo.vlinderstad import FINN_CHOICES, MARLOES_CHOICES
-from gateway.failpoints import FAILPOINTS
+from gateway.failpoints import FAILPOINTS, is_failpoint
 
 GATEWAY = Path(__file__).parents[1] / "gateway"
 PATIENCE_SECONDS = 60
-REPRESENTATIVES = {"intake-committed", "relay-claimed", "delivery-begun", "delivery-sent", "choices-committed"}
-"""Where a death hurts most; the others are tried in `make soak`."""
+REPRESENTATIVES = ("intake-committed", "relay-claimed", "delivery-begun", "delivery-sent", "choices-committed")
+"""Where a death hurts most; `make soak` dies at every failpoint, on both databases."""
 ENDED = RESTING - {"waiting"}
+
+
+def reached(path: Path) -> list[str]:
+    """Return the failpoints that a source file gets to: the only argument of each call of `reach` or `_reach`."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    called = [(getattr(node.func, "attr", getattr(node.func, "id", "")), node.args) for node in calls]
+    return [
+        argument.value if isinstance(argument, ast.Constant) else f"{path.name}: not a constant"
+        for name, arguments in called
+        if name in {"reach", "_reach"}
+        for argument in arguments
+    ]
 
 
 def test_every_failpoint_is_in_the_code_once_and_listed() -> None:
     """The list and the calls in the code name the same places."""
-    found = [
-        name
-        for path in GATEWAY.rglob("*.py")
-        if path.name != "failpoints.py"
-        for name in re.findall(r"\b_?reach\(\"([a-z-]+)\"\)", path.read_text())
-    ]
-    assert sorted(found) == sorted(FAILPOINTS)
+    assert sorted(name for path in GATEWAY.rglob("*.py") for name in reached(path)) == sorted(FAILPOINTS)
+
+
+@pytest.mark.parametrize("text", ["delivery-sent", "delivery-sent:3"])
+def test_a_failpoint_may_say_which_time(text: str) -> None:
+    """`name`, or `name:k`."""
+    assert is_failpoint(text)
+
+
+@pytest.mark.parametrize("text", ["", "nowhere", "delivery-sent:", "delivery-sent:often", "delivery-sent:-1"])
+def test_what_is_no_failpoint_is_refused(text: str) -> None:
+    """A misspelt one would silently do nothing."""
+    assert not is_failpoint(text)
 
 
 class Resident:
@@ -76,14 +95,24 @@ async def rest(team: GatewayClient, plan_id: str) -> list[dict[str, Any]]:
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize(
-    "failpoint",
-    [pytest.param(name, marks=() if name in REPRESENTATIVES else pytest.mark.soak) for name in FAILPOINTS],
-)
+@pytest.mark.parametrize("failpoint", REPRESENTATIVES)
 async def test_after_a_death_nothing_is_lost_or_doubled(tmp_path: Path, failpoint: str) -> None:
+    """Everything embedded."""
+    await die_and_account(tmp_path, failpoint, {})
+
+
+@pytest.mark.parametrize("failpoint", ["intake-committed:1", "delivery-sent:2"])
+async def test_after_a_death_over_rabbitmq_nothing_is_lost_or_doubled(
+    tmp_path: Path, servers: Servers, failpoint: str
+) -> None:
+    """On PostgreSQL and RabbitMQ, also the second time that a failpoint is reached."""
+    await die_and_account(tmp_path, failpoint, servers.settings())
+
+
+async def die_and_account(tmp_path: Path, failpoint: str, settings: dict[str, str]) -> None:
     """One plan, one version, each party's newest view acknowledged, sequences whole, and the process really died."""
     async with receiving() as (receivers, url), aiohttp.ClientSession() as session:
-        gateway = GatewayProcess(tmp_path, url)
+        gateway = GatewayProcess(tmp_path, url, **settings)
         resident = Resident(gateway, session)
         try:
             await gateway.start(failpoint)

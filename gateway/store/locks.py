@@ -4,8 +4,11 @@ A name is locked by a hash of it; two names of one hash wait for each other, whi
 
 resident  alone by who changes choices; shared by every send until its last byte (`gateway.store.session_locks`)
 choices   alone by who changes them, after `resident`; shared by every transaction that acts on them
-lane, plan, view   alone, after `choices`
+plan, view         alone, after `choices`
+lane               alone, after those: by a send that begins, and by whoever ends what is pending there
 """
+
+from collections.abc import Iterable
 
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -25,3 +28,13 @@ def lock(tx: Transaction, kind: str, *names: str, shared: bool = False) -> None:
         return
     wanted = [f"{kind} {name}" for name in sorted(set(names))]
     tx.execute(_SHARED if shared else _ALONE, {"names": wanted})
+
+
+def lock_lanes(tx: Transaction, plan_id: str, lanes: Iterable[tuple[str, str]]) -> None:
+    """Wait until nothing begins in these lanes of a plan, (recipient, lane) each: what is pending there then stays so."""
+    lock(tx, "lane", *(lane_key(plan_id, recipient, lane) for recipient, lane in lanes))
+
+
+def lane_key(plan_id: str, recipient: str, lane: str) -> str:
+    """Return the name of a lane between processes."""
+    return f"{plan_id}/{recipient}/{lane}"
