@@ -50,7 +50,10 @@ Speaker = tuple[Capacity, str]
 
 
 class ChoiceIndex:
-    """The compiled choices of one resident at one version. `named`: the ids of the parts that some choice names."""
+    """The compiled choices of one resident at one version.
+
+    `named`: the ids of the parts that some choice names; `permitted`: the organisations that some permit names.
+    """
 
     def __init__(self, choices: Iterable[Choice], version: int = 0) -> None:
         """Compile; the cost is in the number of choices, once."""
@@ -58,6 +61,11 @@ class ChoiceIndex:
         self.choices = tuple(choices)
         self.named = frozenset(
             part_id for choice in self.choices for selector in choice.parts for part_id in selector.part_ids
+        )
+        self.permitted = frozenset(
+            choice.recipient.organisation
+            for choice in self.choices
+            if choice.effect == "permit" and choice.recipient.organisation
         )
         table: dict[tuple[RecipientKey, Purpose | None], dict[Speaker, dict[PartKey, list[Match]]]] = {}
         for choice in self.choices:

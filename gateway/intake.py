@@ -224,16 +224,15 @@ def _first(holds: bool) -> None:  # noqa: FBT001 - reads as a sentence: first, o
 def _only_test_numbers(draft: Draft, body: bytes) -> None:
     """Keep real citizens out of a demo. Raises Refusal."""
     remedy = f"the demo takes BSNs from {BSN_TEST_RANGE[0]} to {BSN_TEST_RANGE[-1]} only"
-    document = msgspec.json.decode(body)
-    findings = [
-        Finding(
-            pointer=_pointer_to(document, draft.pointers[part.resident], part.bsn), code="not-a-test-bsn", remedy=remedy
-        )
+    found = [
+        (draft.pointers[part.resident], part.bsn)
         for part in draft.plan.parts
         if isinstance(part, Identity) and part.bsn and int(part.bsn) not in BSN_TEST_RANGE
     ]
-    if findings:
-        raise Refusal("document", findings)
+    if found:
+        document = msgspec.json.decode(body)
+        pointers = [_pointer_to(document, item, number) for item, number in found]
+        raise Refusal("document", [Finding(pointer=each, code="not-a-test-bsn", remedy=remedy) for each in pointers])
 
 
 def _pointer_to(document: Any, item: str, number: str) -> str:

@@ -3,7 +3,7 @@
 The set is frozen when deliveries are planned; what each receives is decided when it is sent.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 
 from consent.index import ChoiceIndex
@@ -18,7 +18,7 @@ def lanes_of(plan: SupportPlan, snapshot: Snapshot, choices: Mapping[str, Choice
     """Return every endpoint that is to be considered for this plan, its source left out."""
     named = {organisation for part in plan.parts for organisation in organisations_of(part)}
     named |= {organisation for part in plan.parts for organisation in carriers_of(part, plan)}
-    named |= set(_permitted(choices.values()))
+    named = named.union(*(index.permitted for index in choices.values()))
     if any(isinstance(part, Provision) and part.individual for part in plan.parts):
         named |= {entry.id for entry in snapshot.entries.values() if entry.kind == "backoffice"}
     return tuple(lane for organisation in sorted(named - {plan.source}) for lane in snapshot.lanes(organisation))
@@ -37,10 +37,3 @@ def planned(plan: SupportPlan, lane: Lane, clock: Clock, now: datetime) -> Deliv
         updated_at=now,
         due_at=now,
     )
-
-
-def _permitted(indexes: Iterable[ChoiceIndex]) -> Iterable[str]:
-    for index in indexes:
-        for choice in index.choices:
-            if choice.effect == "permit" and choice.recipient.organisation:
-                yield choice.recipient.organisation

@@ -32,8 +32,10 @@ from mappings.codes import (
 )
 
 
-class Record(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
-    """A frozen record whose wire form is camelCase JSON without defaults."""
+class Record(
+    Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True, gc=False
+):
+    """A frozen record whose wire form is camelCase JSON without defaults. It is a tree, so no collector need walk it."""
 
 
 class Actor(Record, frozen=True):
