@@ -15,8 +15,11 @@ Signal = Literal[
     "cut",
     "not-connected",
     "target-not-allowed",
+    "notified",
+    "unroutable",
 ]
-"""What was seen: a matching receipt; a 2xx without one, or with another's; any other status; or how the connection failed."""
+"""What was seen: a matching receipt; a 2xx without one, or with another's; any other status; how the connection failed; that the
+recipient was notified and is to pull; or that it has no queue to be notified in."""
 
 
 class Parcel(Struct, frozen=True, kw_only=True):

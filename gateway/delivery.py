@@ -23,7 +23,7 @@ from gateway.seal import sha256_hex
 from gateway.sight import Loaded, Look, Reader, Sight
 from gateway.store import deliveries as rows
 from gateway.store import directory as directory_rows
-from gateway.store import receipts, views
+from gateway.store import pulls, receipts, views
 from gateway.store.deliveries import PENDING, DeliveryRow
 from gateway.store.engine import Store, Transaction
 from gateway.store.locks import lock
@@ -78,6 +78,7 @@ class Deliverer:
         log: Log,
         retry_seconds: tuple[float, ...],
         send_timeout_seconds: float,
+        receipt_deadline_seconds: float,
         reach: Reach,
     ) -> None:
         self._store = store
@@ -92,6 +93,7 @@ class Deliverer:
         self._log = log
         self._retry_seconds = retry_seconds
         self._reach = reach
+        self._receipt_deadline = timedelta(seconds=receipt_deadline_seconds)
         self._lease = timedelta(seconds=send_timeout_seconds + LEASE_SLACK_SECONDS)
 
     async def attempt(self, delivery_id: str) -> None:
@@ -198,6 +200,8 @@ class Deliverer:
         needed = rows.yield_to(tx, row, state.version, now)
         if not needed or lane.delivered_view == state.version:
             return self._ended(tx, row, "unchanged", "same-view")
+        if attempt.lane.is_pulled and row.attempts > len(self._retry_seconds):
+            return self._ended(tx, row, "parked", "no-receipt")
         body, content_type = self._renderer.render(view, attempt.lane.endpoint.format)
         views.disclose(tx, row.plan, look.reader.key, look.fingerprint, state)
         number = rows.begin_send(
@@ -210,11 +214,12 @@ class Deliverer:
             now=now,
         )
         sha256 = sha256_hex(body)
-        receipts.add_receipt(tx, _receipt(row, attempt, state.version, sha256, self._clock))
+        if not attempt.lane.is_pulled:  # a notification discloses nothing: the pull has the receipt
+            receipts.add_receipt(tx, _receipt(row, attempt, state.version, sha256, self._clock))
         self._reach("delivery-written")
         return Parcel(
             delivery_id=row.id,
-            url=attempt.lane.endpoint.url,
+            url=attempt.lane.address,
             body=body,
             content_type=content_type,
             sequence=number,
@@ -255,6 +260,8 @@ class Deliverer:
             outcome = Outcome("parked", "attempts-used")
         if outcome.state == "waiting" and delay is not None:
             rows.wait(tx, row, reason=outcome.reason or "", until=now + delay, now=now)
+        elif outcome.state == "sent":
+            pulls.notified(tx, row, deadline=now + self._receipt_deadline, now=now)
         else:
             rows.finish(tx, row, state=outcome.state, reason=outcome.reason, now=now)
         if not answer.left:
@@ -288,7 +295,7 @@ def _receipt(row: DeliveryRow, attempt: Attempt, view_version: int, sha256: str,
         plan_version=row.plan_version,
         view_version=view_version,
         sha256=sha256,
-        endpoint=sha256_hex(attempt.lane.endpoint.url.encode()),
+        endpoint=sha256_hex(attempt.lane.address.encode()),
         refused=False,
         code="begun",
         at=clock.now(),

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from adapters.outbound_amqp import queue_of
 from consent.index import Recipient
 from gateway.errors import Refusal
 from gateway.store import directory as rows
@@ -54,10 +55,13 @@ class Client(Record, frozen=True):
 
 
 class Endpoint(Record, frozen=True):
-    """Where an organisation receives plans: by which adapter, in which format ("fhir" or a plan format), for which purpose."""
+    """Where an organisation receives plans: by which adapter, in which format ("fhir" or a plan format), for which purpose.
 
-    adapter: Literal["webhook", "fhir"]
-    url: str
+    Over AMQP the queue's name follows from the organisation, and `url` is not used.
+    """
+
+    adapter: Literal["webhook", "fhir", "amqp"]
+    url: str = ""
     format: str = "fhir"
     purpose: Purpose | None = None
 
@@ -95,6 +99,16 @@ class Lane(Struct, frozen=True, kw_only=True):
     entry: Entry
     endpoint: Endpoint
     purpose: Purpose
+
+    @property
+    def is_pulled(self) -> bool:
+        """Whether the recipient is notified and pulls, instead of being sent to."""
+        return self.endpoint.adapter == "amqp"
+
+    @property
+    def address(self) -> str:
+        """Where it is sent or notified: a URL, or the name of a queue."""
+        return queue_of(self.entry.id) if self.is_pulled else self.endpoint.url
 
 
 class Snapshot(Struct, frozen=True):
@@ -173,7 +187,7 @@ def _wrong(entry: Entry, snapshot: Snapshot) -> list[Finding]:
     for position, client in enumerate(entry.clients):
         findings += _wrong_client(client, f"/clients/{position}", entry, snapshot)
     for position, endpoint in enumerate(entry.endpoints):
-        if not endpoint.url.startswith(("https://", "http://")):
+        if endpoint.adapter != "amqp" and not endpoint.url.startswith(("https://", "http://")):
             remedy = "give an http or https address"
             findings.append(Finding(pointer=f"/endpoints/{position}/url", code="url", remedy=remedy))
         if endpoint.adapter == "fhir" and endpoint.format != "fhir":

@@ -10,6 +10,7 @@ import aiohttp
 import msgspec
 from msgspec import Struct
 
+from adapters.outbound_amqp import amqp_sender
 from adapters.outbound_fhir import fhir_sender
 from adapters.outbound_http import open_session
 from adapters.outbound_webhook import webhook_sender
@@ -21,13 +22,17 @@ from gateway.choosing import Choosing
 from gateway.clock import Clock
 from gateway.delivery import WAKES, Deliverer
 from gateway.directory import Directory, Entry
+from gateway.envelope import EncryptionKey, load_encryption_key
 from gateway.errors import Refusal
 from gateway.failpoints import failing_at
+from gateway.inbound import Inbound
 from gateway.intake import Intake
 from gateway.locks import ResidentLocks
 from gateway.logs import Log, hearing_libraries, open_log
 from gateway.metrics import Metrics
+from gateway.partner_broker import NoPartners, PartnerBroker
 from gateway.preparation import Preparation
+from gateway.pulling import Pulling
 from gateway.reading import Reading
 from gateway.relay import Relay
 from gateway.render import Renderer
@@ -55,8 +60,12 @@ class Gateway(Struct, frozen=True, kw_only=True):
     intake: Intake
     choosing: Choosing
     reading: Reading
+    pulling: Pulling
     relay: Relay
     broker: Broker
+    partners: PartnerBroker | NoPartners
+    inbound: Inbound
+    encryption_key: EncryptionKey
     gatekeeper: Gatekeeper
     deliverer: Deliverer
     metrics: Metrics
@@ -91,6 +100,8 @@ async def open_gateway(settings: Settings, public_url: str) -> AsyncIterator[Gat
         await _load_directory(gateway.directory, settings.directory_file)
         await gateway.broker.start(gateway.deliverer.attempt, prefetch=WAKES)
         stack.push_async_callback(gateway.broker.stop)
+        await gateway.partners.start(gateway.inbound.take)
+        stack.push_async_callback(gateway.partners.stop)
         relay = asyncio.create_task(gateway.relay.run(), name="relay")
         stack.push_async_callback(_cancelled, relay)
         yield gateway
@@ -113,17 +124,23 @@ def _assembled(
     shelf = Shelf(settings.formats_dir, log)
     renderer = Renderer(shelf, f"{public_url}/fhir")
     sight = Sight(store, vault, master, clock, grounds, signed_is_decision=settings.signed_is_decision)
+    partners = _partners(settings, log)
     deliverer = Deliverer(
         store=store,
         sight=sight,
         directory=directory,
         renderer=renderer,
-        senders={"webhook": webhook_sender(session), "fhir": fhir_sender(session)},
+        senders={
+            "webhook": webhook_sender(session),
+            "fhir": fhir_sender(session),
+            "amqp": amqp_sender(partners.notify, public_url, clock.new_id),
+        },
         residents=residents,
         clock=clock,
         log=log,
         retry_seconds=settings.retry_seconds,
         send_timeout_seconds=settings.send_timeout_seconds,
+        receipt_deadline_seconds=settings.receipt_deadline_seconds,
         reach=reach,
     )
     broker = open_broker(settings.amqp_url or None, report=lambda event, fields: log(event, **fields))
@@ -155,6 +172,7 @@ def _assembled(
         reach=reach,
     )
     key = load_signing_key(settings.data_dir / "keys" / "gateway.jwk")
+    encryption_key = load_encryption_key(settings.data_dir / "keys" / "gateway-enc.jwk", settings.max_body_bytes)
 
     async def fetch(url: str) -> dict[str, Any]:
         try:
@@ -177,12 +195,44 @@ def _assembled(
         intake=intake,
         choosing=choosing,
         reading=Reading(store=store, sight=sight, renderer=renderer, clock=clock),
+        pulling=Pulling(
+            store=store,
+            sight=sight,
+            directory=directory,
+            renderer=renderer,
+            residents=residents,
+            clock=clock,
+            log=log,
+            receipt_deadline_seconds=settings.receipt_deadline_seconds,
+        ),
         relay=relay,
         broker=broker,
+        partners=partners,
+        inbound=Inbound(
+            store=store,
+            directory=directory,
+            shelf=shelf,
+            intake=intake,
+            key=encryption_key,
+            master=master,
+            clock=clock,
+            log=log,
+            max_body_bytes=settings.max_body_bytes,
+        ),
+        encryption_key=encryption_key,
         gatekeeper=Gatekeeper(key, public_url, store, directory, clock, fetch),
         deliverer=deliverer,
         metrics=Metrics(),
         started=asyncio.Event(),
+    )
+
+
+def _partners(settings: Settings, log: Log) -> PartnerBroker | NoPartners:
+    if not settings.partner_amqp_url:
+        return NoPartners()
+    return PartnerBroker(
+        settings.partner_amqp_url,
+        report=lambda event, fields: log(event, **fields, **({"broker": "partners"} if "host" in fields else {})),
     )
 
 

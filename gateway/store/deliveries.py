@@ -21,6 +21,10 @@ Move = Callable[[Connection, str, datetime], bool]
 
 PENDING = ("planned", "queued", "waiting")
 
+NOTIFIED = "notified"
+PULLED = "pulled"
+"""Reasons of a delivery that is `sent` and waits for its recipient to pull, or to confirm what it pulled (`gateway.store.pulls`)."""
+
 ALIVE = (*PENDING, "sent", "acknowledged", "parked")
 """States that still count in their lane; the others have made room."""
 
@@ -29,18 +33,21 @@ _LANE = (
     delivery.c.recipient == bindparam("lane_recipient"),
     delivery.c.lane == bindparam("lane_name"),
 )
+_OPEN = or_(delivery.c.state.in_(PENDING), and_(delivery.c.state == "sent", delivery.c.reason == NOTIFIED))
+"""What can still be ended without that anything left: pending, or notified and not pulled."""
+
+_YIELDS = or_(_OPEN, and_(delivery.c.state == "sent", delivery.c.reason == PULLED))
 _ONE = select(delivery).where(delivery.c.id == bindparam("key"))
-_PENDING_IN_LANE = select(delivery).where(*_LANE, delivery.c.state.in_(PENDING)).order_by(delivery.c.id)
+_PENDING_IN_LANE = select(delivery).where(*_LANE, _OPEN).order_by(delivery.c.id)
+_YIELD_IN_LANE = select(delivery).where(*_LANE, _YIELDS).order_by(delivery.c.id)
 _FOR_VERSION = update(delivery).where(delivery.c.id == bindparam("key")).values(plan_version=bindparam("version"))
-_PENDING_LANES = select(delivery.c.recipient, delivery.c.lane).where(
-    delivery.c.plan == bindparam("lane_plan"), delivery.c.state.in_(PENDING)
-)
+_PENDING_LANES = select(delivery.c.recipient, delivery.c.lane).where(delivery.c.plan == bindparam("lane_plan"), _OPEN)
 _LANE_STATE = select(
     func.max(case((delivery.c.state.in_(ALIVE), delivery.c.id))).label("newest"),
     func.max(case((delivery.c.state.in_(PENDING), delivery.c.id))).label("newest_pending"),
     func.max(case((delivery.c.state == "acknowledged", delivery.c.view_version))).label("delivered_view"),
     func.max(case((delivery.c.state.in_(("acknowledged", "sent")), delivery.c.view_version))).label("last_view"),
-    func.max(case((delivery.c.state == "sent", delivery.c.id))).label("in_flight"),
+    func.max(case((and_(delivery.c.state == "sent", delivery.c.reason.is_(None)), delivery.c.id))).label("in_flight"),
 ).where(*_LANE)
 _BEGIN = (
     update(delivery)
@@ -145,9 +152,10 @@ def yield_to(tx: Connection, row: DeliveryRow, view_version: int, now: datetime)
     """Let the older deliveries of a lane yield to `row`, which would carry this view; say whether `row` is needed at all.
 
     An older one that carries the same view already stays, for the version of `row`: its recipient must not see that it was overtaken
-    by something that changed nothing for it.
+    by something that changed nothing for it. What was notified or pulled, and not confirmed, yields as well: it must not hold up the rest.
     """
-    older = [found for found in pending_in_lane(tx, row.plan, row.recipient, row.lane) if found.id < row.id]
+    in_lane = tx.execute(_YIELD_IN_LANE, _lane(row.plan, row.recipient, row.lane))
+    older = [found for found in (_to_row(each) for each in in_lane) if found.id < row.id]
     same = [found for found in older if found.view_version == view_version]
     for found in older:
         if found not in same[-1:]:
@@ -158,12 +166,12 @@ def yield_to(tx: Connection, row: DeliveryRow, view_version: int, now: datetime)
 
 
 def pending_in_lane(tx: Connection, plan_id: str, recipient: str, lane: str) -> tuple[DeliveryRow, ...]:
-    """Return what is planned, queued or waiting in a lane, oldest first: what has begun, and what is to follow it."""
+    """Return what is planned, queued, waiting or notified in a lane, oldest first: what has begun, and what is to follow it."""
     return tuple(_to_row(row) for row in tx.execute(_PENDING_IN_LANE, _lane(plan_id, recipient, lane)))
 
 
 def pending_lanes(tx: Connection, plan_id: str) -> frozenset[tuple[str, str]]:
-    """Return (recipient, lane) of what is planned, queued or waiting for a plan."""
+    """Return (recipient, lane) of what is planned, queued, waiting or notified for a plan."""
     return frozenset((row.recipient, row.lane) for row in tx.execute(_PENDING_LANES, {"lane_plan": plan_id}))
 
 
@@ -202,7 +210,7 @@ def begin_send(
         "number": number,
         "count": row.attempts + 1,
         "lease": lease_until,
-        "carried": _to_text(row.parts & parts if row.parts is not None else parts),
+        "carried": as_text(row.parts & parts if row.parts is not None else parts),
         "view": view_version,
         "slip": receipt,
         "now": now,
@@ -278,12 +286,13 @@ def _lane(plan_id: str, recipient: str, lane: str) -> dict[str, str]:
     return {"lane_plan": plan_id, "lane_recipient": recipient, "lane_name": lane}
 
 
-def _to_text(parts: frozenset[str] | None) -> str | None:
+def as_text(parts: frozenset[str] | None) -> str | None:
+    """Return part ids as they stand in a row."""
     return None if parts is None else json.dumps(sorted(parts))
 
 
 def _to_columns(row: DeliveryRow) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in row.__struct_fields__} | {"parts": _to_text(row.parts)}
+    return {name: getattr(row, name) for name in row.__struct_fields__} | {"parts": as_text(row.parts)}
 
 
 def _to_row(row: Any) -> DeliveryRow:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, and_, bindparam, or_, select, update
 
 from gateway.store.tables import delivery
 
@@ -24,11 +24,18 @@ _LOOK_AGAIN = (
     .where(delivery.c.id.in_(bindparam("ids", expanding=True)), delivery.c.state == "queued")
     .values(due_at=bindparam("at"))
 )
-_RELEASE = update(delivery).where(delivery.c.state.in_(("queued", "sent"))).values(due_at=bindparam("now"))
+_RELEASE = (
+    update(delivery)
+    .where(or_(delivery.c.state == "queued", and_(delivery.c.state == "sent", delivery.c.reason.is_(None))))
+    .values(due_at=bindparam("now"))
+)
 
 
 def release_leases(tx: Connection, now: datetime) -> int:
-    """Let everything that a process held be taken again at once; only for who knows that no other process is alive."""
+    """Let everything that a process held be taken again at once; only for who knows that no other process is alive.
+
+    What was notified or pulled is in its recipient's hands, and keeps its deadline.
+    """
     return int(tx.execute(_RELEASE, {"now": now}).rowcount)
 
 
