@@ -427,6 +427,7 @@ class TestRoutes:
             "GET /fhir/.well-known/smart-configuration",
             "GET /health/live",
             "GET /health/ready",
+            "GET /v1/asyncapi.json",
         }
         may_come = {"GET /fhir/metadata", "GET /v1/openapi.json", "GET /v1/docs"}
         found = {named(route) for route in ROUTES if route.scope is None}
@@ -448,13 +449,15 @@ class TestKeys:
     async def test_published_keys_have_no_private_part(self, world: World) -> None:
         """Exactly the public members of an EC key (RFC 7518 section 6.2.1)."""
         async with world.session.get(f"{world.gateway.public_url}/.well-known/jwks.json") as response:
-            (key,) = (await response.json())["keys"]
-        assert key.keys() == {"kty", "crv", "x", "y", "kid", "use", "alg"}
+            keys = (await response.json())["keys"]
+        assert [key.keys() for key in keys] == [{"kty", "crv", "x", "y", "kid", "use", "alg"}] * 2
+        assert [(key["use"], key["alg"]) for key in keys] == [("sig", "ES384"), ("enc", "ECDH-ES+A256KW")]
+        assert keys[0]["x"] != keys[1]["x"]
 
     async def test_key_files_are_for_their_owner_only(self, world: World) -> None:
         """Every private key and the master key have mode 0600."""
         files = [*(world.data_dir / "keys").iterdir(), world.data_dir / "master.key"]
-        assert len(files) == 7
+        assert len(files) == 8
         assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
 
     async def test_the_signing_key_stays(self, world: World, tmp_path: Path) -> None:
