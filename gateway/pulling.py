@@ -109,18 +109,7 @@ class Pulling:
     async def _given(self, row: DeliveryRow, loaded: Loaded, caller: Caller) -> Document | Literal["withheld"]:
         """Look, and give what was seen; look again when anything changed in between."""
         for _ in range(LOOKS):
-            snapshot = await self._directory.now()
-            lane = snapshot.lane(row.recipient, row.lane)
-            if lane is None:
-                raise Refusal("not-found")
-            reader = Reader(recipient=lane.entry.recipient(), purpose=lane.purpose)
-            pull = _Pull(
-                row=row,
-                lane=lane,
-                look=await self._sight.look(loaded, reader, within=row.parts),
-                directory_version=snapshot.version,
-                client=caller.client.client_id,
-            )
+            pull = await self._look(row, loaded, caller)
             try:
                 given = await self._store.write(partial(self._disclosed, pull=pull))
             except UnknownFormatError as error:
@@ -131,6 +120,21 @@ class Pulling:
                 return given
             row = await self._open_row(row.id, caller)
         raise Refusal("busy")
+
+    async def _look(self, row: DeliveryRow, loaded: Loaded, caller: Caller) -> _Pull:
+        """Look with the eyes of the delivery's endpoint, within what it carried before. Raises Refusal when the endpoint is gone."""
+        snapshot = await self._directory.now()
+        lane = snapshot.lane(row.recipient, row.lane)
+        if lane is None:
+            raise Refusal("not-found")
+        reader = Reader(recipient=lane.entry.recipient(), purpose=lane.purpose)
+        return _Pull(
+            row=row,
+            lane=lane,
+            look=await self._sight.look(loaded, reader, within=row.parts),
+            directory_version=snapshot.version,
+            client=caller.client.client_id,
+        )
 
     def _disclosed(self, tx: Transaction, pull: _Pull) -> Document | Literal["withheld"] | None:
         """In one transaction: check the look, count the view, write the receipt. None: something changed, look again."""

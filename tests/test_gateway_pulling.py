@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from partners import KOMPAS as KOMPAS_USER
 from partners import PartnerHost, next_of, partner_host
 from world import PATIENCE_SECONDS, World, example, open_world
 
+from adapters.interface import Answer, Parcel, Written
 from consent.choice import Choice
 from gateway.api.asyncapi import described
+from gateway.callers import Caller
 from gateway.client import Answered, GatewayClient
 from gateway.demo.vlinderstad import FINN_CHOICES, MARLOES_CHOICES
 from gateway.directory import Endpoint
@@ -118,6 +121,12 @@ async def keep_choices_only(world: World, resident: str, choices: list[dict[str,
     body = await gateway.choosing._vault.seal_choices(resident, version, made)
     row = ChoicesRow(resident=resident, version=version, body=body, at=gateway.clock.now(), changed_by="test")
     assert await gateway.store.write(lambda tx: add_choices(tx, row))
+
+
+def has_ended(world: World, delivery_id: str) -> bool:
+    """Say whether an attempt at a delivery has ended, which is logged with the time that it took."""
+    lines = [json.loads(line) for line in world.logs().splitlines()]
+    return any(line.get("delivery") == delivery_id and "seconds" in line for line in lines)
 
 
 def changed(number: int) -> dict[str, Any]:
@@ -259,6 +268,59 @@ async def test_a_receipt_is_taken_once_and_only_after_a_pull(host: PartnerHost, 
         assert (again.status, again.body) == (200, ended)
         assert (await confirm(kompas, row["id"], "0" * 64)).status == 422
         assert (await pull(kompas, row["id"]))[0] == 409
+
+
+@pytest.mark.parametrize("what", ["nothing", "a choice", "the directory", "a receipt"])
+async def test_a_pull_looks_again_when_something_changed_since_the_look(tmp_path: Path, what: str) -> None:
+    """As another process can do it between the look and the transaction; the control is that nothing happened."""
+    async with open_world(tmp_path, retry_seconds=LATER) as world:
+        await over_amqp(world)
+        plan_id, marloes = await family(world)
+        row_id = (await settled(world, plan_id, "waiting", "not-connected"))["id"]
+        gateway = world.gateway
+        entry, client = (await gateway.directory.now()).clients[KOMPAS_USER]
+        caller = Caller(entry=entry, client=client, scopes=frozenset(client.scopes))
+        row, loaded = await gateway.pulling._open_row(row_id, caller), await gateway.sight.load(plan_id)
+        assert loaded is not None
+        look = partial(gateway.pulling._disclosed, pull=await gateway.pulling._look(row, loaded, caller))
+        if what == "a choice":
+            await keep_choices_only(world, marloes, [])
+        elif what == "the directory":
+            await gateway.directory.put(msgspec.structs.replace(entry, name="Kompas Zorg"))
+        elif what == "a receipt":
+            body = (await gateway.pulling.pull(row_id, caller)).body
+            await gateway.pulling.confirm(row_id, sha256_hex(body), caller)
+        assert (await gateway.store.write(look) is not None) == (what == "nothing")
+
+
+async def test_who_pulls_before_the_notification_is_settled_is_not_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A partner may be quicker than our own bookkeeping, which then leaves the pull as it is."""
+    async with open_world(tmp_path, retry_seconds=LATER) as world:
+        kompas = await over_amqp(world)
+        came, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slow(_parcel: Parcel, _written: Written) -> Answer:
+            came.set()
+            await go_on.wait()
+            return Answer(signal="notified", left=False)
+
+        monkeypatch.setitem(world.gateway.deliverer._senders, "amqp", slow)
+        sent = (await world.send(example())).body
+        await asyncio.wait_for(came.wait(), PATIENCE_SECONDS)
+        row = (await to_kompas(world, sent["planId"]))[-1]
+        status, body, _ = await pull(kompas, row["id"])
+        assert (status, (await confirm(kompas, row["id"], sha256_hex(body))).status) == (200, 200)
+        go_on.set()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not has_ended(world, row["id"]):
+                await asyncio.sleep(0.02)
+        row = (await to_kompas(world, sent["planId"]))[-1]
+        assert (row["state"], [each["code"] for each in await receipts_of(world, sent["planId"])]) == (
+            "acknowledged",
+            ["acknowledged"],
+        )
 
 
 @pytest.mark.parametrize("was_pulled", [False, True], ids=["notified", "pulled"])
