@@ -88,7 +88,13 @@ class Inbound:
         fault = outcome if isinstance(outcome, Fault) else None
         told = outcome if isinstance(outcome, str) else "dead-lettered"
         code = fault.code if fault else "ok"
-        self._log("message_taken", outcome=told, code=code, seconds=round(self._clock.ticks() - started, 6))
+        self._log(
+            "message_taken",
+            client=arrival.user_id,
+            outcome=told,
+            code=code,
+            seconds=round(self._clock.ticks() - started, 6),
+        )
         return fault
 
     async def _taken(self, arrival: Arrival) -> str | Fault:

@@ -30,7 +30,7 @@ EVENTS: dict[str, frozenset[str]] = {
     "broker_disconnected": frozenset({"host", "broker"}),
     "broker_unreachable": frozenset({"host", "broker", "error"}),
     "publish_unconfirmed": frozenset({"count"}),
-    "message_taken": frozenset({"outcome", "code", "seconds"}),
+    "message_taken": frozenset({"client", "outcome", "code", "seconds"}),
     "message_held": frozenset({"error"}),
     "message_failed": frozenset({"error"}),
     "wake_failed": frozenset({"error"}),

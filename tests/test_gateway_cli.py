@@ -135,7 +135,7 @@ def test_deliveries_are_listed_shown_and_refuse_what_is_not_possible(demo: Demo)
     stopped = planbrug("deliveries", "stop", done["id"], folder=demo.folder)
     assert json.loads(shown.stdout)["sequence"] == done["sequence"]
     assert stopped.returncode == 1
-    assert "only a planned, queued or waiting delivery can be stopped" in stopped.stderr
+    assert "only a planned, queued, waiting or notified delivery can be stopped" in stopped.stderr
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,20 @@ async def test_nothing_is_acknowledged_before_it_stands_among_the_dead_letters(
     assert await left_in(host, "planbrug.inbound") == 0
 
 
+async def test_a_burst_of_refused_notifications_costs_no_connection(host: PartnerHost, reports: Reports) -> None:
+    """As when a quorum queue has no leader: each that RabbitMQ refuses is not notified, and the next ones fare better."""
+    limits = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    async with host.channel("guest") as channel, running(host.url(), Taken().take, reports) as broker:
+        full = await channel.declare_queue("full", arguments=limits, auto_delete=False)
+        await full.bind("planbrug.notifications", QUEUE)
+        answers = await asyncio.gather(*(broker.notify(QUEUE, b"{}") for _ in range(50)))
+        signals = [answer.signal for answer in answers]
+        assert set(signals) == {"notified", "not-connected"}
+        await full.delete(if_empty=False)
+        assert (await broker.notify(QUEUE, b"{}")).signal == "notified"
+    assert [name for name, _ in reports.seen] == ["broker_connected"]
+
+
 async def test_messages_and_notifications_survive_a_restart_of_rabbitmq(
     own_rabbitmq: services.RabbitMq, tmp_path: Path, reports: Reports
 ) -> None:

@@ -412,6 +412,20 @@ async def test_a_restart_notifies_nobody_again(host: PartnerHost, tmp_path: Path
         assert (await pull(kompas, row["id"]))[0] == 200
 
 
+async def test_who_was_notified_finds_nothing_after_a_stop(host: PartnerHost, tmp_path: Path) -> None:
+    """A person may stop what was not pulled yet; what was pulled is out of reach."""
+    async with open_world(tmp_path, partner_amqp_url=host.url()) as world:
+        kompas = await over_amqp(world)
+        sent = (await world.send(example())).body
+        row = await settled(world, sent["planId"], "sent", "notified")
+        await world.team.want("POST", f"/v1/deliveries/{row['id']}/stops")
+        assert (await pull(kompas, row["id"]))[0] == 404
+        await world.team.want("POST", f"/v1/deliveries/{row['id']}/retries")
+        await settled(world, sent["planId"], "sent", "notified")
+        assert (await pull(kompas, row["id"]))[0] == 200
+        assert (await world.team.ask("POST", f"/v1/deliveries/{row['id']}/stops")).status == 409
+
+
 async def test_on_postgresql_it_is_the_same(host: PartnerHost, tmp_path: Path, postgres_url: str) -> None:
     """Notified, pulled, confirmed."""
     async with open_world(tmp_path, partner_amqp_url=host.url(), database_url=postgres_url) as world:

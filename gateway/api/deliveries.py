@@ -54,8 +54,8 @@ async def retry_delivery(call: Call) -> web.Response:
 
 
 async def stop_delivery(call: Call) -> web.Response:
-    """POST /v1/deliveries/{id}/stops: park a delivery that is planned, queued or waiting."""
-    return await _moved(call, rows.stop, "only a planned, queued or waiting delivery can be stopped")
+    """POST /v1/deliveries/{id}/stops: park a delivery that is planned, queued or waiting, or notified and not pulled."""
+    return await _moved(call, rows.stop, "only a planned, queued, waiting or notified delivery can be stopped")
 
 
 async def list_receipts(call: Call) -> web.Response:

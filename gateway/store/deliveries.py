@@ -245,9 +245,9 @@ def retry(tx: Connection, delivery_id: str, now: datetime) -> bool:
 
 
 def stop(tx: Connection, delivery_id: str, now: datetime) -> bool:
-    """Park a pending delivery; False when it is not pending."""
+    """Park a delivery that is pending, or notified and not pulled; False in another state."""
     row = get_delivery(tx, delivery_id)
-    if row is None or row.state not in PENDING:
+    if row is None or not (row.state in PENDING or (row.state, row.reason) == ("sent", NOTIFIED)):
         return False
     finish(tx, row, state="parked", reason="stopped", now=now)
     return True
