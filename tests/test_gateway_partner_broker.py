@@ -1,6 +1,7 @@
 """The partners' broker survives what networks and brokers do: nothing is acknowledged that is not kept, nothing is lost, nothing hangs."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -14,11 +15,14 @@ from blackhole import Blackhole
 from pamqp import commands
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
-from partners import PASSWORD, TEAM, PartnerHost, next_of, partner_host, send
+from partners import DEFINITIONS, KOMPAS, PASSWORD, TEAM, PartnerHost, next_of, partner_host, send
 from reports import Reports
+from typer.testing import CliRunner
 
 from adapters.inbound_amqp import Arrival, Fault
+from gateway.cli import app
 from gateway.partner_broker import PartnerBroker, Take
+from gateway.partner_definitions import definitions_for
 
 PATIENCE_SECONDS = 30
 QUEUE = "planbrug.kompas.notifications"
@@ -233,3 +237,26 @@ async def publish_raw(host: PartnerHost, properties: dict[str, Any], written: by
         raw = frames.payload.replace(written, instead)
         await under.connection.write_queue.put(ChannelFrame(payload=raw, should_close=False))
         await channel.get_queue("planbrug.dead")  # answered after what was written before
+
+
+def test_the_shipped_partners_are_what_the_command_prints() -> None:
+    """The examples in definitions.json and `planbrug rabbitmq-user` cannot drift apart."""
+    shipped = json.loads(DEFINITIONS.read_text())
+    for organisation, client in (("wijkteam-noord", TEAM), ("kompas", KOMPAS)):
+        printed = CliRunner().invoke(app, ["rabbitmq-user", organisation, client])
+        for kind, rows in json.loads(printed.stdout).items():
+            assert all(row in shipped[kind] for row in rows), kind
+
+
+async def test_a_partner_that_is_added_is_notified(host: PartnerHost, reports: Reports, tmp_path: Path) -> None:
+    """A running gateway needs no restart, and a dot in an organisation's id opens nobody else's queue."""
+    async with running(host.url(), Taken().take, reports) as broker:
+        queue = "planbrug.school.zuid.notifications"
+        assert (await broker.notify(queue, b"{}")).signal == "unroutable"
+        added = definitions_for("school.zuid", "school-1", host.vhost)
+        assert added["permissions"][0]["read"] == r"^planbrug\.school\.zuid\.notifications$"
+        file = tmp_path / "partner.json"
+        file.write_text(json.dumps(added))
+        await asyncio.to_thread(host.server.control, "import_definitions", str(file))
+        assert (await broker.notify(queue, b"{}")).signal == "notified"
+    assert await left_in(host, queue) == 1
