@@ -10,9 +10,9 @@ import aio_pika
 import asyncpg
 import pytest
 import services
+from amqp_partners import KOMPAS, PLAN_TYPE, TEAM, PartnerHost, dead_letter, gateway_key, partner_host, sealed, send
 from joserfc import jwe
 from joserfc.jwk import ECKey
-from partners import KOMPAS, PLAN_TYPE, TEAM, PartnerHost, dead_letter, gateway_key, partner_host, sealed, send
 from world import PATIENCE_SECONDS, World, example, open_world
 
 from adapters.inbound_amqp import Arrival, Fault, Letter, format_named, judge

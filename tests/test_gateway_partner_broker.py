@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import services
 from aiormq.abc import ChannelFrame
+from amqp_partners import DEFINITIONS, KOMPAS, PASSWORD, TEAM, PartnerHost, next_of, partner_host, send
 from blackhole import Blackhole
 from pamqp import commands
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
-from partners import DEFINITIONS, KOMPAS, PASSWORD, TEAM, PartnerHost, next_of, partner_host, send
 from reports import Reports
 from typer.testing import CliRunner
 

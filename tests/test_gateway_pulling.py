@@ -10,8 +10,8 @@ import msgspec
 import pytest
 import services
 from aio_pika.abc import AbstractIncomingMessage
-from partners import KOMPAS as KOMPAS_USER
-from partners import PartnerHost, next_of, partner_host
+from amqp_partners import KOMPAS as KOMPAS_USER
+from amqp_partners import PartnerHost, next_of, partner_host
 from world import PATIENCE_SECONDS, World, example, open_world
 
 from adapters.interface import Answer, Parcel, Written
