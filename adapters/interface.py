@@ -17,10 +17,12 @@ Signal = Literal[
     "target-not-allowed",
     "token-refused",
     "token-unreachable",
+    "notified",
+    "unroutable",
 ]
-"""What was seen: a matching receipt; a 2xx without one, or with another's; any other status; or how the connection failed.
-
-The last two are of the token endpoint, before a byte of the body went out."""
+"""What was seen: a matching receipt; a 2xx without one, or with another's; any other status; how the connection failed; that the token
+endpoint gave none, before a byte of the body went out; that the recipient was notified and is to pull; or that it has no queue to be
+notified in."""
 
 
 class TokenWanted(Struct, frozen=True, kw_only=True):

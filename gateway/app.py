@@ -7,7 +7,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from msgspec import Struct
 
-from gateway.api import deliveries, organisations, plans, public, residents
+from gateway.api import asyncapi, deliveries, organisations, plans, public, pulls, residents
 from gateway.api.call import VERSION_HEADER, Call
 from gateway.errors import ERRORS, Refusal, refusal
 from gateway.store.deliveries import count_by_state
@@ -33,6 +33,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/fhir/.well-known/smart-configuration", None, public.show_smart_configuration),
     Route("GET", "/health/live", None, public.is_live),
     Route("GET", "/health/ready", None, public.is_ready),
+    Route("GET", "/v1/asyncapi.json", None, asyncapi.show_asyncapi),
     Route("GET", "/v1/formats", "plans:read", plans.list_formats),
     Route("POST", "/v1/plans", "plans:write", plans.receive_plan),
     Route("GET", "/v1/plans/{id}", "plans:read", plans.read_plan),
@@ -44,6 +45,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/residents/{id}/views/{organisationId}", "choices:read", residents.show_view),
     Route("GET", "/v1/deliveries", "deliveries:read", deliveries.list_deliveries),
     Route("GET", "/v1/deliveries/{id}", "deliveries:read", deliveries.show_delivery),
+    Route("GET", "/v1/deliveries/{id}/document", "deliveries:read", pulls.pull_document),
+    Route("POST", "/v1/deliveries/{id}/receipts", "deliveries:read", pulls.confirm_document),
     Route("POST", "/v1/deliveries/{id}/retries", "deliveries:write", deliveries.retry_delivery),
     Route("POST", "/v1/deliveries/{id}/stops", "deliveries:write", deliveries.stop_delivery),
     Route("GET", "/v1/receipts", "receipts:read", deliveries.list_receipts),
@@ -73,7 +76,12 @@ def build_metrics_app(gateway: Gateway) -> web.Application:
 
     async def show(_request: web.Request) -> web.Response:
         counted = await gateway.store.read(count_by_state)
-        page = gateway.metrics.page(counted, backlog=gateway.pressure.backlog, broker_ready=gateway.broker.ready)
+        page = gateway.metrics.page(
+            counted,
+            backlog=gateway.pressure.backlog,
+            broker_ready=gateway.broker.ready,
+            partner_broker_ready=gateway.partners.ready,
+        )
         return web.Response(body=page, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
     app = web.Application()

@@ -131,11 +131,12 @@ class Beginner:
             views.end(tx, *attempt.view_key)
             return self._ended(tx, [row, *_others(tx, standing)], "withheld", look.reason, now)
         state = views.state_of(readers.get(attempt.view_key), look.fingerprint, now)
-        needed = standing.lane.pending == 1 or rows.yield_to(tx, row, state.version, now)
+        needed = standing.lane.unsettled == 1 or rows.yield_to(tx, row, state.version, now)
         if not needed or lane.delivered_view == state.version:
             return self._ended(tx, [row], "unchanged", "same-view", now)
         if row.attempts >= self._most_attempts:
-            return self._ended(tx, [row], "parked", "attempts-used", now)
+            unused = "no-receipt" if attempt.lane.is_pulled else "attempts-used"
+            return self._ended(tx, [row], "parked", unused, now)
         if not self._renderer.knows(attempt.lane.endpoint.format):
             return self._ended(tx, [row], "parked", "format-unknown", now)
         return Ready(attempt=attempt, row=row, state=state)
@@ -151,7 +152,7 @@ class Beginner:
     def _written(
         self, tx: Transaction, ready: Sequence[Ready], standings: Mapping[str, Standing], now: datetime
     ) -> dict[str, Parcel]:
-        """Write that these begin, and return what each sends, by delivery."""
+        """Write that these begin, and return what each sends, by delivery. A notification discloses nothing: the pull has the receipt."""
         if not ready:
             return {}
         numbers = _numbers(tx, ready, standings)
@@ -168,7 +169,8 @@ class Beginner:
         ]
         rows.begin(tx, beginnings, lease_until=now + self._lease, now=now)
         parcels = {found.row.id: self._parcel(found, numbers[found.row.id]) for found in ready}
-        receipts.add_receipts(tx, [_receipt(found, parcels[found.row.id].sha256, now) for found in ready])
+        sent = [found for found in ready if not found.attempt.lane.is_pulled]
+        receipts.add_receipts(tx, [_receipt(found, parcels[found.row.id].sha256, now) for found in sent])
         return parcels
 
     def _parcel(self, found: Ready, number: int) -> Parcel:
@@ -176,7 +178,7 @@ class Beginner:
         body, content_type = self._renderer.render(found.attempt.look.stamped(found.state), endpoint.format)
         return Parcel(
             delivery_id=found.row.id,
-            url=endpoint.url,
+            url=found.attempt.lane.address,
             body=body,
             content_type=content_type,
             sequence=number,
@@ -204,7 +206,7 @@ def _each_view_once(attempts: Sequence[Attempt]) -> list[Attempt | None]:
 
 def _others(tx: Transaction, standing: Standing) -> list[DeliveryRow]:
     """Return the older deliveries of a lane: what is no longer permitted is not permitted in them either."""
-    if standing.lane.pending == 1:
+    if standing.lane.unsettled == 1:
         return []
     row = standing.row
     return [found for found in rows.pending_in_lane(tx, row.plan, row.recipient, row.lane) if found.id != row.id]
@@ -230,7 +232,7 @@ def _receipt(found: Ready, sha256: str, now: datetime) -> ReceiptRow:
         plan_version=row.plan_version,
         view_version=found.state.version,
         sha256=sha256,
-        endpoint=sha256_hex(attempt.lane.endpoint.url.encode()),
+        endpoint=sha256_hex(attempt.lane.address.encode()),
         refused=False,
         code="begun",
         at=now,

@@ -1,6 +1,6 @@
 """Who calls: OAuth 2 client credentials with `private_key_jwt`, as SMART Backend Services has it.
 
-Sources: RFC 7523; https://hl7.org/fhir/smart-app-launch/backend-services.html. With `gateway.seal` the only file that knows JOSE.
+Sources: RFC 7523; https://hl7.org/fhir/smart-app-launch/backend-services.html. With `gateway.envelope` the only file that knows JOSE.
 """
 
 import base64
@@ -86,9 +86,9 @@ class Gatekeeper:
         """Where tokens are had, and what an assertion's `aud` must be."""
         return f"{self._issuer}/oauth/token"
 
-    def public_keys(self) -> dict[str, Any]:
-        """Return the gateway's own public keys as a JWK Set."""
-        return {"keys": [{**self._key.as_dict(private=False), "use": "sig", "alg": "ES384"}]}
+    def public_key(self) -> dict[str, Any]:
+        """Return the key that this gateway signs with, as a public JWK."""
+        return {**self._key.as_dict(private=False), "use": "sig", "alg": "ES384"}
 
     async def token(self, form: dict[str, str]) -> dict[str, Any]:
         """Answer a token request. Raises OAuthError."""

@@ -18,6 +18,7 @@ from gateway.callers import new_key, public_jwks, write_private_key
 from gateway.cli_formats import formats, judge, read_document
 from gateway.client import CallError, GatewayClient, calling, fetch_token, read_known
 from gateway.demo.run import run_demo
+from gateway.partner_definitions import definitions_for
 from gateway.seal import SealError
 from gateway.server import serve as serve_forever
 from gateway.settings import SettingsError, load_settings
@@ -89,6 +90,12 @@ def key(file: Path) -> None:
     made = new_key()
     write_private_key(file, made)
     _print_json({"keys": public_jwks(made).keys})
+
+
+@app.command("rabbitmq-user")
+def rabbitmq_user(organisation: str, client: str) -> None:
+    """Print what RabbitMQ must know of a partner's client: import it, then give the user a password."""
+    _print_json(definitions_for(organisation, client))
 
 
 @app.command()

@@ -56,6 +56,7 @@ class Deliverer:
         log: Log,
         retry_seconds: tuple[float, ...],
         send_timeout_seconds: float,
+        receipt_deadline_seconds: float,
         reach: Reach,
     ) -> None:
         self._store = store
@@ -78,7 +79,13 @@ class Deliverer:
             most_attempts=len(retry_seconds) + 1,
             reach=reach,
         )
-        self._settler = Settler(store=store, clock=clock, retry_seconds=retry_seconds, reach=reach)
+        self._settler = Settler(
+            store=store,
+            clock=clock,
+            retry_seconds=retry_seconds,
+            receipt_deadline=timedelta(seconds=receipt_deadline_seconds),
+            reach=reach,
+        )
 
     async def attempt(self, delivery_id: str) -> None:
         """Attempt one delivery, whatever the broker says: a double or late wake-up finds nothing to do.

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from adapters.interface import TokenWanted
+from adapters.outbound_amqp import queue_of
 from consent.index import Recipient
 from gateway.batch import Batch
 from gateway.errors import Refusal
@@ -68,10 +69,12 @@ class Endpoint(Record, frozen=True):
 
     One that admits only who has a token says where that is had (`token_url`), under which client id this gateway is known there,
     and for which scope: SMART Backend Services, https://hl7.org/fhir/smart-app-launch/backend-services.html.
+
+    Over AMQP the queue's name follows from the organisation, and `url` is not used.
     """
 
-    adapter: Literal["webhook", "fhir"]
-    url: str
+    adapter: Literal["webhook", "fhir", "amqp"]
+    url: str = ""
     format: str = "fhir"
     purpose: Purpose | None = None
     token_url: str | None = None
@@ -119,6 +122,16 @@ class Lane(Struct, frozen=True, kw_only=True):
     entry: Entry
     endpoint: Endpoint
     purpose: Purpose
+
+    @property
+    def is_pulled(self) -> bool:
+        """Whether the recipient is notified and pulls, instead of being sent to."""
+        return self.endpoint.adapter == "amqp"
+
+    @property
+    def address(self) -> str:
+        """Where it is sent or notified: a URL, or the name of a queue."""
+        return queue_of(self.entry.id) if self.is_pulled else self.endpoint.url
 
 
 class Snapshot(Struct, frozen=True):
@@ -209,7 +222,7 @@ def _wrong(entry: Entry, snapshot: Snapshot) -> list[Finding]:
     for position, client in enumerate(entry.clients):
         findings += _wrong_client(client, f"/clients/{position}", entry, snapshot)
     for position, endpoint in enumerate(entry.endpoints):
-        if not endpoint.url.startswith(("https://", "http://")):
+        if endpoint.adapter != "amqp" and not endpoint.url.startswith(("https://", "http://")):
             remedy = "give an http or https address"
             findings.append(Finding(pointer=f"/endpoints/{position}/url", code="url", remedy=remedy))
         if endpoint.adapter == "fhir" and endpoint.format != "fhir":

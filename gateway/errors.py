@@ -24,6 +24,12 @@ class Row(Struct, frozen=True):
 
 ERRORS: dict[str, Row] = {
     "json": Row(400, "structure", "The body is not JSON", "send one JSON document in UTF-8"),
+    "envelope": Row(
+        400,
+        "structure",
+        "The message cannot be opened",
+        "seal it as compact JWE to the key with use=enc in /.well-known/jwks.json",
+    ),
     "parameter": Row(400, "invalid", "A parameter is not right", "see errors for the parameter and what it takes"),
     "unauthenticated": Row(
         401, "login", "A valid access token is needed", "get a token at /oauth/token and send it as Bearer"

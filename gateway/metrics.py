@@ -22,16 +22,23 @@ class Metrics:
         )
         self._broker = Gauge("planbrug_broker_ready", "1 when the broker is connected.", registry=self._registry)
 
+        self._partner_broker = Gauge(
+            "planbrug_partner_broker_ready", "1 when the partners' broker is connected.", registry=self._registry
+        )
+
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def page(self, deliveries: dict[str, int], *, backlog: int, broker_ready: bool) -> bytes:
+    def page(
+        self, deliveries: dict[str, int], *, backlog: int, broker_ready: bool, partner_broker_ready: bool
+    ) -> bytes:
         """Return the page that Prometheus reads."""
         self._deliveries.clear()
         for state, count in deliveries.items():
             self._deliveries.labels(state).set(count)
         self._backlog.set(backlog)
         self._broker.set(int(broker_ready))
+        self._partner_broker.set(int(partner_broker_ready))
         return generate_latest(self._registry)

@@ -9,7 +9,7 @@ from adapters.interface import Answer, Signal
 
 
 class Outcome(Struct, frozen=True):
-    """What happens after an attempt: `acknowledged`, `waiting` for another, or `parked` for a person; and why."""
+    """What happens after an attempt: `acknowledged`, `waiting` for another, `parked` for a person, or still `sent`; and why."""
 
     state: str
     reason: str | None
@@ -17,6 +17,7 @@ class Outcome(Struct, frozen=True):
 
 _AGAIN = "waiting"
 _PERSON = "parked"
+_PULL = "sent"
 
 BY_SIGNAL: dict[Signal, Outcome] = {
     "receipt": Outcome("acknowledged", None),
@@ -29,6 +30,8 @@ BY_SIGNAL: dict[Signal, Outcome] = {
     "target-not-allowed": Outcome(_PERSON, "target-not-allowed"),
     "token-refused": Outcome(_AGAIN, "token-refused"),
     "token-unreachable": Outcome(_AGAIN, "token-unreachable"),
+    "notified": Outcome(_PULL, "notified"),
+    "unroutable": Outcome(_AGAIN, "no-queue"),
 }
 
 BY_STATUS: dict[int, Outcome] = {
@@ -52,6 +55,7 @@ BY_STATUS: dict[int, Outcome] = {
 REASONS = frozenset(row.reason for table in (BY_SIGNAL, BY_STATUS) for row in table.values() if row.reason) | {
     "receiver-failed",
     "attempts-used",
+    "pulled",
     "stopped",
     "newer-version",
     "endpoint-gone",

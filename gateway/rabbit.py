@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
@@ -129,6 +130,7 @@ class KeptConnection:
         raise BrokerUnavailable("no RabbitMQ host lets us in: check the AMQP URL, the user's rights and the broker")
 
     async def _open_session(self, url: str, host: str) -> Session:
+        survive_any_properties()
         connection = await aio_pika.connect(url, heartbeat=HEARTBEAT_SECONDS)
         async with contextlib.AsyncExitStack() as on_failure:
             on_failure.push_async_callback(close, connection)
@@ -180,6 +182,27 @@ async def publish_confirmed(
             timeout=timeout_seconds,
             wait=False,  # for the socket; the confirm is awaited
         )
+
+
+def survive_any_properties() -> None:
+    """Let a message whose properties cannot be read come without any, instead of breaking the connection again and again.
+
+    RabbitMQ passes on what its publisher wrote, also bytes that are no UTF-8 or a moment beyond the calendar. The decoder of aio-pika
+    ends the connection at those, and the next connection gets the same message: one partner could silence all.
+    """
+    properties = type(aio_pika.Message(b"").properties)
+    if properties.unmarshal.__module__ == __name__:
+        return
+    read = properties.unmarshal
+
+    def unmarshal(self: Any, flags: int, data: bytes) -> None:
+        try:
+            read(self, flags, data)
+        except Exception:  # noqa: BLE001 - whatever the decoder makes of a stranger's bytes
+            for name in self.__slots__:
+                setattr(self, name, None)
+
+    properties.unmarshal = unmarshal  # type: ignore[method-assign]
 
 
 async def set_when_lost(lost: asyncio.Event, connection: AbstractConnection, *channels: AbstractChannel) -> None:

@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     database_url: str = ""
     keys_database_url: str = ""
     amqp_url: str = ""
+    partner_amqp_url: str = ""
     directory_file: Path | None = None
     grounds_file: Path | None = None
     formats_dir: Path | None = None
@@ -45,6 +46,7 @@ class Settings(BaseSettings):
     send_timeout_seconds: float = Field(default=20, gt=0)
     max_backlog: int = Field(default=100_000, ge=1)
     max_intake_at_once: int = Field(default=256, ge=1)
+    receipt_deadline_seconds: float = Field(default=86_400, gt=0)
     signed_is_decision: bool = False
     clock_offset_seconds: float = 0
     failpoint: str = ""
@@ -92,6 +94,10 @@ class Settings(BaseSettings):
             (
                 not self.amqp_url or self.amqp_url.startswith(("amqp://", "amqps://")),
                 "AMQP_URL begins with amqp:// or amqps://",
+            ),
+            (
+                not self.partner_amqp_url or self.partner_amqp_url.startswith(("amqp://", "amqps://")),
+                "PARTNER_AMQP_URL begins with amqp:// or amqps://",
             ),
             (all(seconds > 0 for seconds in self.retry_seconds), "RETRY_SECONDS holds positive numbers"),
         )

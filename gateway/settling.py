@@ -1,7 +1,7 @@
 """Settle what an attempt saw by the outcome table, and the receipt of what left with it. What is settled together is written together."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from msgspec import Struct
@@ -13,7 +13,7 @@ from gateway.clock import Clock
 from gateway.failpoints import Reach
 from gateway.outcomes import Outcome, next_wait, outcome_of
 from gateway.store import deliveries as rows
-from gateway.store import receipts
+from gateway.store import pulls, receipts
 from gateway.store.deliveries import DeliveryRow
 from gateway.store.engine import Store, Transaction
 
@@ -39,10 +39,13 @@ class Settled(Struct, frozen=True, kw_only=True):
 class Settler:
     """Settles attempts."""
 
-    def __init__(self, *, store: Store, clock: Clock, retry_seconds: tuple[float, ...], reach: Reach) -> None:
+    def __init__(
+        self, *, store: Store, clock: Clock, retry_seconds: tuple[float, ...], receipt_deadline: timedelta, reach: Reach
+    ) -> None:
         self._store = store
         self._clock = clock
         self._retry_seconds = retry_seconds
+        self._receipt_deadline = receipt_deadline
         self._reach = reach
         self._batch = Batch(self._settle_together, most=TOGETHER)
 
@@ -90,6 +93,8 @@ class Settler:
         delay = next_wait(row.attempts, self._retry_seconds, answer.retry_after_seconds)
         if outcome.state == "waiting" and delay is not None:
             rows.wait(tx, row, reason=outcome.reason or "", until=now + delay, now=now)
+        elif outcome.state == "sent":
+            pulls.notified(tx, row, deadline=now + self._receipt_deadline, now=now)
         else:
             rows.finish(tx, row, state=outcome.state, reason=outcome.reason, now=now)
 

@@ -10,6 +10,7 @@ import aiohttp
 import msgspec
 from msgspec import Struct
 
+from adapters.outbound_amqp import amqp_sender
 from adapters.outbound_fhir import fhir_sender
 from adapters.outbound_http import fetch_small, open_session
 from adapters.outbound_token import token_fetcher
@@ -22,14 +23,18 @@ from gateway.choosing import Choosing
 from gateway.clock import Clock
 from gateway.delivery import WAKES, Deliverer
 from gateway.directory import Directory, Entry
+from gateway.envelope import EncryptionKey, load_encryption_key
 from gateway.errors import Refusal
 from gateway.failpoints import failing_at
+from gateway.inbound import Inbound
 from gateway.intake import Intake
 from gateway.locks import ResidentLocks
 from gateway.logs import Log, hearing_libraries, open_log
 from gateway.metrics import Metrics
+from gateway.partner_broker import NoPartners, PartnerBroker
 from gateway.preparation import Preparation
 from gateway.pressure import Pressure, watching
+from gateway.pulling import Pulling
 from gateway.reading import Reading
 from gateway.relay import Relay
 from gateway.render import Renderer
@@ -67,8 +72,12 @@ class Gateway(Struct, frozen=True, kw_only=True):
     intake: Intake
     choosing: Choosing
     reading: Reading
+    pulling: Pulling
     relay: Relay
     broker: Broker
+    partners: PartnerBroker | NoPartners
+    inbound: Inbound
+    encryption_key: EncryptionKey
     gatekeeper: Gatekeeper
     deliverer: Deliverer
     metrics: Metrics
@@ -108,6 +117,8 @@ async def open_gateway(settings: Settings, public_url: str) -> AsyncIterator[Gat
         stack.push_async_callback(gateway.deliverer.close)
         await gateway.broker.start(gateway.deliverer.attempt, prefetch=WAKES)
         stack.push_async_callback(gateway.broker.stop)
+        await gateway.partners.start(gateway.inbound.take)
+        stack.push_async_callback(gateway.partners.stop)
         relay = asyncio.create_task(gateway.relay.run(), name="relay")
         stack.push_async_callback(_cancelled, relay)
         yield gateway
@@ -138,17 +149,23 @@ def _assembled(
 
     authorise = token_fetcher(session, sign, min(TOKEN_TIMEOUT_SECONDS, settings.send_timeout_seconds))
     pressure = Pressure(max_backlog=settings.max_backlog, max_at_once=settings.max_intake_at_once)
+    partners = _partners(settings, log)
     deliverer = Deliverer(
         store=store,
         sight=sight,
         directory=directory,
         renderer=renderer,
-        senders={"webhook": webhook_sender(session, authorise), "fhir": fhir_sender(session, authorise)},
+        senders={
+            "webhook": webhook_sender(session, authorise),
+            "fhir": fhir_sender(session, authorise),
+            "amqp": amqp_sender(partners.notify, public_url, clock.new_id),
+        },
         residents=residents,
         clock=clock,
         log=log,
         retry_seconds=settings.retry_seconds,
         send_timeout_seconds=settings.send_timeout_seconds,
+        receipt_deadline_seconds=settings.receipt_deadline_seconds,
         reach=reach,
     )
     broker = open_broker(settings.amqp_url or None, report=lambda event, fields: log(event, **fields))
@@ -188,6 +205,7 @@ def _assembled(
         nudge=relay.nudge,
         reach=reach,
     )
+    encryption_key = load_encryption_key(settings.data_dir / "keys" / "gateway-enc.jwk", settings.max_body_bytes)
 
     async def fetch(url: str) -> dict[str, Any]:
         body = await fetch_small(session, url, limit_bytes=KEYS_LIMIT_BYTES, timeout_seconds=KEYS_TIMEOUT_SECONDS)
@@ -207,13 +225,45 @@ def _assembled(
         intake=intake,
         choosing=choosing,
         reading=Reading(store=store, sight=sight, renderer=renderer, clock=clock),
+        pulling=Pulling(
+            store=store,
+            sight=sight,
+            directory=directory,
+            renderer=renderer,
+            residents=residents,
+            clock=clock,
+            log=log,
+            receipt_deadline_seconds=settings.receipt_deadline_seconds,
+        ),
         relay=relay,
         broker=broker,
+        partners=partners,
+        inbound=Inbound(
+            store=store,
+            directory=directory,
+            shelf=shelf,
+            intake=intake,
+            key=encryption_key,
+            master=master,
+            clock=clock,
+            log=log,
+            max_body_bytes=settings.max_body_bytes,
+        ),
+        encryption_key=encryption_key,
         gatekeeper=Gatekeeper(key, public_url, store, directory, clock, fetch),
         deliverer=deliverer,
         metrics=Metrics(),
         pressure=pressure,
         started=asyncio.Event(),
+    )
+
+
+def _partners(settings: Settings, log: Log) -> PartnerBroker | NoPartners:
+    if not settings.partner_amqp_url:
+        return NoPartners()
+    return PartnerBroker(
+        settings.partner_amqp_url,
+        report=lambda event, fields: log(event, **fields, **({"broker": "partners"} if "host" in fields else {})),
     )
 
 

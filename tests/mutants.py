@@ -371,6 +371,46 @@ LEAKS = [
 ]  # fmt: skip
 """A leak planted in every exit: push, read, lists, broker, log, metrics, errors, disk."""
 
+PULLING, _P = "gateway/pulling.py", "tests/test_gateway_pulling.py::"
+_I, _B = "tests/test_gateway_inbound.py::", "tests/test_gateway_partner_broker.py::"
+_CHANGED = _P + "test_a_pull_looks_again_when_something_changed_since_the_look"
+
+PARTNERS = [
+    Mutant("a pull widens", PULLING, "within=row.parts", "within=None",
+           _P + "test_a_second_pull_may_narrow_and_never_widens"),
+    Mutant("anybody pulls", PULLING, "row.recipient != caller.organisation or ", "", _P + "test_nobody_else_pulls_or_confirms"),
+    Mutant("a pull decides nothing", PULLING, "        if look.plan is None:", "        if False:",
+           _P + "test_the_pull_itself_decides"),
+    Mutant("any hash confirms", PULLING, "if sha256 != wanted:", "if False:",
+           _P + "test_a_receipt_is_taken_once_and_only_after_a_pull"),
+    Mutant("a choice kept since the look does not count", PULLING, "not self._sight.still_holds(tx, look) or ", "", _CHANGED),
+    Mutant("a directory changed since the look does not count", PULLING,
+           " or directory_rows.directory_version(tx) != pull.directory_version", "", _CHANGED),
+    Mutant("an ended delivery is pulled", PULLING, " or row.sequence is None or row.state not in OPEN:",
+           " or row.sequence is None:", _CHANGED),
+    Mutant("who was notified holds up the rest", "gateway/store/deliveries.py",
+           'and_(delivery.c.state == "sent", delivery.c.reason.is_(None)), delivery.c.id', 'delivery.c.state == "sent", delivery.c.id',
+           _P + "test_a_newer_version_takes_the_place_of_one_that_was_not_confirmed"),
+    Mutant("a restart notifies again", "gateway/store/schedule.py",
+           'and_(delivery.c.state == "sent", delivery.c.reason.is_(None))', 'delivery.c.state == "sent"',
+           _P + "test_a_restart_notifies_nobody_again"),
+    Mutant("a notification names the plan's reader", "adapters/outbound_amqp.py", '"source": SOURCE,',
+           '"source": SOURCE, "subject": delivery_id,', _P + "test_a_notification_says_where_and_nothing_else"),
+    Mutant("another body under the same id is kept", "gateway/inbound.py",
+           'return "repeated" if known.body_fingerprint == fingerprint else Fault("key-reused")', 'return "repeated"',
+           _I + "test_another_body_under_the_same_id_is_set_aside"),
+    Mutant("any client sends plans", "gateway/inbound.py", "        caller.require(SCOPE)\n", "",
+           _I + "test_what_can_never_be_kept_is_set_aside_sealed_with_its_reason"),
+    Mutant("what failed is acknowledged", "gateway/partner_broker.py", "message.ack() if settled else message.nack(requeue=True)",
+           "message.ack()", _B + "test_what_is_held_too_long_goes_back_and_comes_again"),
+    Mutant("senders' messages overtake each other", "gateway/partner_broker.py", 'self._senders.hold(message.user_id or "")',
+           "self._senders.hold(str(id(message)))",
+           _B + "test_a_message_that_fails_for_a_while_is_taken_before_the_next_of_its_sender"),
+    Mutant("unreadable properties break the connection", "gateway/rabbit.py", "        survive_any_properties()\n", "",
+           _B + "test_properties_that_nobody_can_read_silence_nobody"),
+]  # fmt: skip
+"""Guards of the exchange with partners over AMQP."""
+
 MUTANTS = [
     *CONSENT_DECIDE,
     *CONSENT_INDEX,
@@ -380,6 +420,7 @@ MUTANTS = [
     *GATEWAY_READING,
     *BETWEEN_LOOK_AND_WRITE,
     *LEAKS,
+    *PARTNERS,
 ]
 
 

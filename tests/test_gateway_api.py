@@ -170,6 +170,8 @@ FAULTS = [
     fault("a key twice", f"POST {PLANS}", 400, "json", "/status", body=b'{"status": "a", "status": "Zilverkanarie"}'),
     fault("too deep", f"POST {PLANS}", 422, "document", "", body=b"[" * 100 + b"]" * 100),
     fault("far too deep", f"POST {PLANS}", 422, "document", "", body=b"[" * 25_000 + b"]" * 25_000),
+    fault("a receipt that is no hash", "POST /v1/deliveries/{marloes}/receipts", 422, "document", "/sha256",
+          body=b'{"sha256": "Zilverkanarie"}'),
     fault("a list", f"POST {PLANS}", 422, "document", "", body=b"[]"),
     fault("a NUL", f"POST {PLANS}", 422, "document", "/bewoners/0/voornaam",
           body=body_of(is_about("voornaam", CANARY + "\x00"))),

@@ -11,6 +11,8 @@ import aio_pika
 import pytest
 import services
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from blackhole import Blackhole
+from reports import Reports
 
 from gateway.broker import Broker, BrokerUnavailable, EmbeddedBroker, RabbitBroker, open_broker
 
@@ -39,26 +41,6 @@ class Woken:
         """Wait until the counts satisfy the condition."""
         async with asyncio.timeout(PATIENCE_SECONDS), self._changed:
             await self._changed.wait_for(lambda: condition(self.times))
-
-
-class Reports:
-    """Remember what a broker reported, and let a test wait for an event."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[str, dict[str, object]]] = []
-        self._changed = asyncio.Event()
-
-    def __call__(self, event: str, fields: dict[str, object]) -> None:
-        """Take one report."""
-        self.seen.append((event, fields))
-        self._changed.set()
-
-    async def until(self, event: str, *, times: int = 1) -> None:
-        """Wait until an event was reported so many times."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while [name for name, _ in self.seen].count(event) < times:
-                self._changed.clear()
-                await self._changed.wait()
 
 
 @pytest.fixture
@@ -476,58 +458,6 @@ async def test_a_wake_survives_the_loss_of_its_connection(
         await reports.until("broker_connected", times=2)
         go_on.set()
         await ended.wait()
-
-
-class Blackhole:
-    """A relay in front of RabbitMQ that can stop passing bytes without closing, as a broken network does."""
-
-    def __init__(self, url: str) -> None:
-        self._target = int(url.rpartition(":")[2].rstrip("/"))
-        self._open = asyncio.Event()
-        self._open.set()
-        self._tasks: list[asyncio.Task[None]] = []
-        self._writers: list[asyncio.StreamWriter] = []
-        self.accepted = asyncio.Semaphore(0)
-
-    async def __aenter__(self) -> str:
-        """Listen, and answer with the URL."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        return f"amqp://guest:guest@127.0.0.1:{self._server.sockets[0].getsockname()[1]}/"
-
-    async def __aexit__(self, *_: object) -> None:
-        """Close every connection and stop listening."""
-        self._server.close()
-        await self._server.wait_closed()
-        self.cut()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def swallow(self) -> None:
-        """From now on nothing comes through."""
-        self._open.clear()
-
-    def cut(self) -> None:
-        """Close every connection; new ones are accepted and get no answer."""
-        self.swallow()
-        for writer in self._writers:
-            writer.transport.abort()
-        for task in self._tasks:
-            task.cancel()
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.append(writer)
-        self._tasks.append(asyncio.create_task(self._pass_on(reader, writer)))
-        self.accepted.release()
-
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
-        self._writers.append(far_writer)
-        await asyncio.gather(self._copy(reader, far_writer), self._copy(far_reader, writer))
-
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            await self._open.wait()
-            writer.write(data)
-        writer.close()
 
 
 async def test_nothing_is_confirmed_when_the_network_swallows_it(rabbitmq_url: str, prefix: str, woken: Woken) -> None:

@@ -341,7 +341,7 @@ class TestAccessTokens:
         body = good.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
         claims["scope"] = "deliveries:read deliveries:write"
-        own = ECKey.import_key(world.gateway.gatekeeper.public_keys()["keys"][0])
+        own = ECKey.import_key(world.gateway.gatekeeper.public_key())
         for forged in (unsigned(claims), hmac_signed(claims, own), signed(claims, key_of(world), typ="at+jwt")):
             assert (await get(world, "/v1/deliveries", f"Bearer {forged}")).status == 401
 
@@ -427,6 +427,7 @@ class TestRoutes:
             "GET /fhir/.well-known/smart-configuration",
             "GET /health/live",
             "GET /health/ready",
+            "GET /v1/asyncapi.json",
         }
         may_come = {"GET /fhir/metadata", "GET /v1/openapi.json", "GET /v1/docs"}
         found = {named(route) for route in ROUTES if route.scope is None}
@@ -448,20 +449,22 @@ class TestKeys:
     async def test_published_keys_have_no_private_part(self, world: World) -> None:
         """Exactly the public members of an EC key (RFC 7518 section 6.2.1)."""
         async with world.session.get(f"{world.gateway.public_url}/.well-known/jwks.json") as response:
-            (key,) = (await response.json())["keys"]
-        assert key.keys() == {"kty", "crv", "x", "y", "kid", "use", "alg"}
+            keys = (await response.json())["keys"]
+        assert [key.keys() for key in keys] == [{"kty", "crv", "x", "y", "kid", "use", "alg"}] * 2
+        assert [(key["use"], key["alg"]) for key in keys] == [("sig", "ES384"), ("enc", "ECDH-ES+A256KW")]
+        assert keys[0]["x"] != keys[1]["x"]
 
     async def test_key_files_are_for_their_owner_only(self, world: World) -> None:
         """Every private key and the master key have mode 0600."""
         files = [*(world.data_dir / "keys").iterdir(), world.data_dir / "master.key"]
-        assert len(files) == 7
+        assert len(files) == 8
         assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
 
     async def test_the_signing_key_stays(self, world: World, tmp_path: Path) -> None:
         """A restart keeps it, another gateway has another."""
-        first = world.gateway.gatekeeper.public_keys()
+        first = world.gateway.gatekeeper.public_key()
         settings = load_settings(None, mode="demo", port=0, data_dir=world.data_dir)
         async with serving(settings) as again:
-            assert again.gatekeeper.public_keys() == first
+            assert again.gatekeeper.public_key() == first
         async with serving(load_settings(None, mode="demo", port=0, data_dir=tmp_path)) as other:
-            assert other.gatekeeper.public_keys() != first
+            assert other.gatekeeper.public_key() != first

@@ -577,6 +577,7 @@ async def test_every_answer_under_v1_tells_its_version(shared: World) -> None:
     current = (await team.ask("GET", f"/v1/plans/{plan_id}")).headers["ETag"]
     answered = {
         "GET /v1/formats": await team.ask("GET", "/v1/formats"),
+        "GET /v1/asyncapi.json": await team.ask("GET", "/v1/asyncapi.json"),
         "POST /v1/plans": sent,
         "GET /v1/plans/{id}": await team.ask("GET", f"/v1/plans/{plan_id}"),
         "POST /v1/resident-queries": await team.ask("POST", "/v1/resident-queries", json_body={"bsn": BSNS[0]}),
@@ -598,6 +599,10 @@ async def test_every_answer_under_v1_tells_its_version(shared: World) -> None:
     refused = {
         "POST /v1/deliveries/{id}/retries": await team.ask("POST", f"/v1/deliveries/{delivery_id}/retries"),
         "POST /v1/deliveries/{id}/stops": await team.ask("POST", f"/v1/deliveries/{delivery_id}/stops"),
+        "GET /v1/deliveries/{id}/document": await team.ask("GET", f"/v1/deliveries/{delivery_id}/document"),
+        "POST /v1/deliveries/{id}/receipts": await team.ask(
+            "POST", f"/v1/deliveries/{delivery_id}/receipts", json_body={"sha256": "0" * 64}
+        ),
         "nowhere": await team.ask("GET", "/v1/nergens"),
         "another method": await team.ask("DELETE", "/v1/formats"),
         "another's scope": await shared.clients["provider-a"].ask("GET", choices),
@@ -605,7 +610,7 @@ async def test_every_answer_under_v1_tells_its_version(shared: World) -> None:
     statuses = {name: each.status for name, each in answered.items()}
     assert set(statuses.values()) <= {200, 201, 204}, statuses
     assert (as_fhir.status, as_fhir.body["resourceType"], unchanged.status) == (200, "Bundle", 304)
-    assert [each.status for each in refused.values()] == [409, 409, 404, 405, 403]
+    assert [each.status for each in refused.values()] == [409, 409, 404, 404, 404, 405, 403]
     asked = {**answered, **refused, "as FHIR": as_fhir, "unchanged": unchanged}
     assert {f"{route.method} {route.path}" for route in ROUTES if route.path.startswith("/v1")} <= set(asked)
     assert {name: each.headers.getall("API-Version") for name, each in asked.items()} == {

@@ -37,7 +37,7 @@ async def list_deliveries(call: Call) -> web.Response:
     )
     shown = found[:limit]
     own = await _own_plans(call, {row.plan for row in shown})
-    items = [_delivery(row, is_own=row.plan in own) for row in shown]
+    items = [delivery_item(row, is_own=row.plan in own) for row in shown]
     return answer({"items": items, "next": shown[-1].id if len(found) > limit else None})
 
 
@@ -45,7 +45,7 @@ async def show_delivery(call: Call) -> web.Response:
     """GET /v1/deliveries/{id}."""
     call.query()
     row, is_own = await _one(call)
-    return answer(_delivery(row, is_own=is_own))
+    return answer(delivery_item(row, is_own=is_own))
 
 
 async def retry_delivery(call: Call) -> web.Response:
@@ -54,7 +54,7 @@ async def retry_delivery(call: Call) -> web.Response:
 
 
 async def stop_delivery(call: Call) -> web.Response:
-    """POST /v1/deliveries/{id}/stops: park a delivery that is on its way, also one whose receiver hangs."""
+    """POST /v1/deliveries/{id}/stops: park a delivery that is on its way, also when its receiver hangs or does not pull."""
     stopped = await _moved(call, rows.stop, "only a planned, queued, waiting or sent delivery can be stopped")
     call.gateway.deliverer.stop(call.path("id"))
     return stopped
@@ -110,10 +110,10 @@ async def _moved(call: Call, move: "rows.Move", remedy: str) -> web.Response:
         raise refusal("state", "/state", remedy)
     gateway.relay.nudge()
     moved, _ = await _one(call)
-    return answer(_delivery(moved, is_own=True))
+    return answer(delivery_item(moved, is_own=True))
 
 
-def _delivery(row: DeliveryRow, *, is_own: bool) -> dict[str, object]:
+def delivery_item(row: DeliveryRow, *, is_own: bool) -> dict[str, object]:
     """Tell a delivery. Its recipient knows versions of its own view only: the plan's would tell of hidden changes."""
     return {
         "id": row.id,

@@ -22,8 +22,9 @@ async def give_token(call: Call) -> web.Response:
 
 
 async def show_keys(call: Call) -> web.Response:
-    """GET /.well-known/jwks.json: the gateway's public keys."""
-    return web.json_response(call.gateway.gatekeeper.public_keys())
+    """GET /.well-known/jwks.json: the gateway's public keys, the one to check its tokens with and the one to seal to."""
+    keys = [call.gateway.gatekeeper.public_key(), call.gateway.encryption_key.public()]
+    return web.json_response({"keys": keys})
 
 
 async def show_smart_configuration(call: Call) -> web.Response:

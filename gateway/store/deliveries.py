@@ -24,6 +24,10 @@ Move = Callable[[Transaction, str, datetime], bool]
 
 PENDING = ("planned", "queued", "waiting")
 
+NOTIFIED = "notified"
+PULLED = "pulled"
+"""Reasons of a delivery that is `sent` and waits for its recipient to pull, or to confirm what it pulled (`gateway.store.pulls`)."""
+
 ALIVE = (*PENDING, "sent", "acknowledged", "parked")
 """States that still count in their lane; the others have made room."""
 
@@ -32,19 +36,22 @@ _LANE = (
     delivery.c.recipient == bindparam("lane_recipient"),
     delivery.c.lane == bindparam("lane_name"),
 )
+_OPEN = or_(is_any(delivery.c.state, PENDING), and_(delivery.c.state == "sent", delivery.c.reason == NOTIFIED))
+"""What can still be ended without that anything left: pending, or notified and not pulled."""
+
+_YIELDS = or_(_OPEN, and_(delivery.c.state == "sent", delivery.c.reason == PULLED))
 _THESE = select(delivery).where(one_of(delivery.c.id, "ids"))
-_PENDING_IN_LANE = select(delivery).where(*_LANE, is_any(delivery.c.state, PENDING)).order_by(delivery.c.id)
+_PENDING_IN_LANE = select(delivery).where(*_LANE, _OPEN).order_by(delivery.c.id)
+_YIELD_IN_LANE = select(delivery).where(*_LANE, _YIELDS).order_by(delivery.c.id)
 _FOR_VERSION = update(delivery).where(delivery.c.id == bindparam("key")).values(plan_version=bindparam("version"))
-_PENDING_LANES = select(delivery.c.recipient, delivery.c.lane).where(
-    delivery.c.plan == bindparam("lane_plan"), is_any(delivery.c.state, PENDING)
-)
+_PENDING_LANES = select(delivery.c.recipient, delivery.c.lane).where(delivery.c.plan == bindparam("lane_plan"), _OPEN)
 _STATE_COLUMNS = (
     func.max(case((is_any(delivery.c.state, ALIVE), delivery.c.id))).label("newest"),
     func.max(case((is_any(delivery.c.state, PENDING), delivery.c.id))).label("newest_pending"),
     func.max(case((delivery.c.state == "acknowledged", delivery.c.view_version))).label("delivered_view"),
     func.max(case((is_any(delivery.c.state, ("acknowledged", "sent")), delivery.c.view_version))).label("last_view"),
-    func.max(case((delivery.c.state == "sent", delivery.c.id))).label("in_flight"),
-    func.count(case((is_any(delivery.c.state, PENDING), 1))).label("pending"),
+    func.max(case((and_(delivery.c.state == "sent", delivery.c.reason.is_(None)), delivery.c.id))).label("in_flight"),
+    func.count(case((_YIELDS, 1))).label("unsettled"),
 )
 _LANE_STATE = select(*_STATE_COLUMNS).where(*_LANE)
 _LANES = (
@@ -163,14 +170,15 @@ class DeliveryRow(Struct, frozen=True, kw_only=True):
 
 
 class LaneState(Struct, frozen=True, kw_only=True):
-    """How a lane stands: its newest delivery, the view that was acknowledged last or may have left, and what is in flight."""
+    """How a lane stands: its newest delivery, the view that was acknowledged last or may have left, what is in flight, and how many are
+    pending, notified or pulled."""
 
     newest: str | None
     newest_pending: str | None
     delivered_view: int | None
     last_view: int | None
     in_flight: str | None
-    pending: int
+    unsettled: int
 
 
 class Standing(Struct, frozen=True, kw_only=True):
@@ -217,9 +225,10 @@ def yield_to(tx: Transaction, row: DeliveryRow, view_version: int, now: datetime
     """Let the older deliveries of a lane yield to `row`, which would carry this view; say whether `row` is needed at all.
 
     An older one that carries the same view already stays, for the version of `row`: its recipient must not see that it was overtaken
-    by something that changed nothing for it.
+    by something that changed nothing for it. What was notified or pulled, and not confirmed, yields as well: it must not hold up the rest.
     """
-    older = [found for found in pending_in_lane(tx, row.plan, row.recipient, row.lane) if found.id < row.id]
+    in_lane = tx.execute(_YIELD_IN_LANE, _lane(row.plan, row.recipient, row.lane))
+    older = [found for found in (_to_row(each) for each in in_lane) if found.id < row.id]
     same = [found for found in older if found.view_version == view_version]
     for found in older:
         if found not in same[-1:]:
@@ -230,12 +239,12 @@ def yield_to(tx: Transaction, row: DeliveryRow, view_version: int, now: datetime
 
 
 def pending_in_lane(tx: Transaction, plan_id: str, recipient: str, lane: str) -> tuple[DeliveryRow, ...]:
-    """Return what is planned, queued or waiting in a lane, oldest first: what has begun, and what is to follow it."""
+    """Return what is planned, queued, waiting or notified in a lane, oldest first: what has begun, and what is to follow it."""
     return tuple(_to_row(row) for row in tx.execute(_PENDING_IN_LANE, _lane(plan_id, recipient, lane)))
 
 
 def pending_lanes(tx: Transaction, plan_id: str) -> frozenset[tuple[str, str]]:
-    """Return (recipient, lane) of what is planned, queued or waiting for a plan."""
+    """Return (recipient, lane) of what is planned, queued, waiting or notified for a plan."""
     return frozenset((row.recipient, row.lane) for row in tx.execute(_PENDING_LANES, {"lane_plan": plan_id}))
 
 
@@ -298,7 +307,7 @@ def retry(tx: Transaction, delivery_id: str, now: datetime) -> bool:
 
 
 def stop(tx: Transaction, delivery_id: str, now: datetime) -> bool:
-    """Park a delivery that is pending or being sent; False in another state.
+    """Park a delivery that is pending, being sent, or notified; False in another state.
 
     What the send that is under way sees later settles its receipt only: the row has left the state in which it would listen.
     """
@@ -350,7 +359,7 @@ def _begun(each: Beginning, lease_until: datetime, now: datetime) -> dict[str, A
         "number": each.number,
         "count": row.attempts + 1,
         "lease": lease_until,
-        "carried": _to_text(row.parts & each.parts if row.parts is not None else each.parts),
+        "carried": as_text(row.parts & each.parts if row.parts is not None else each.parts),
         "view": each.view_version,
         "slip": each.receipt,
         "now": now,
@@ -360,12 +369,13 @@ def _begun(each: Beginning, lease_until: datetime, now: datetime) -> dict[str, A
 _PARTS = msgspec.json.Decoder(frozenset[str])
 
 
-def _to_text(parts: frozenset[str] | None) -> str | None:
+def as_text(parts: frozenset[str] | None) -> str | None:
+    """Return part ids as they stand in a row."""
     return None if parts is None else msgspec.json.encode(sorted(parts)).decode()
 
 
 def _to_columns(row: DeliveryRow) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in row.__struct_fields__} | {"parts": _to_text(row.parts)}
+    return {name: getattr(row, name) for name in row.__struct_fields__} | {"parts": as_text(row.parts)}
 
 
 def _to_row(row: Any) -> DeliveryRow:

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import bindparam, func, or_, select, update
+from sqlalchemy import and_, bindparam, func, or_, select, update
 
 from gateway.store.engine import Transaction
-from gateway.store.statements import is_any, one_of
+from gateway.store.statements import one_of
 from gateway.store.tables import delivery
 
 _DUE = (
@@ -33,11 +33,18 @@ _CLAIM = (
 _LOOK_AGAIN = (
     update(delivery).where(one_of(delivery.c.id, "ids"), delivery.c.state == "queued").values(due_at=bindparam("at"))
 )
-_RELEASE = update(delivery).where(is_any(delivery.c.state, ("queued", "sent"))).values(due_at=bindparam("now"))
+_RELEASE = (
+    update(delivery)
+    .where(or_(delivery.c.state == "queued", and_(delivery.c.state == "sent", delivery.c.reason.is_(None))))
+    .values(due_at=bindparam("now"))
+)
 
 
 def release_leases(tx: Transaction, now: datetime) -> int:
-    """Let everything that a process held be taken again at once; only for who knows that no other process is alive."""
+    """Let everything that a process held be taken again at once; only for who knows that no other process is alive.
+
+    What was notified or pulled is in its recipient's hands, and keeps its deadline.
+    """
     return tx.execute(_RELEASE, {"now": now}).rowcount
 
 

@@ -133,6 +133,17 @@ idempotency = Table(
     PrimaryKeyConstraint("client", "key"),
 )
 
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("client", String(128), nullable=False),
+    Column("message", String(255), nullable=False),
+    Column("body_fingerprint", String(64), nullable=False),
+    Column("outcome", String(20), nullable=False),
+    Column("at", Moment, nullable=False),
+    PrimaryKeyConstraint("client", "message"),
+)
+
 choices = Table(
     "choices",
     metadata,
