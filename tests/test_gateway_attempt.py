@@ -13,8 +13,8 @@ from msgspec.structs import replace
 from world import World, example, open_world
 
 from adapters.interface import Answer
-from gateway.callers import Caller
 from gateway.beginning import Attempt, Ended
+from gateway.callers import Caller
 from gateway.settling import Seen
 from gateway.sight import Reader
 from gateway.store import deliveries as rows
