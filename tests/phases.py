@@ -6,6 +6,7 @@ Each returns a report with its findings; none asserts, so that the same phase is
 import asyncio
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import services
 from accounting import Books, Finding, counts, findings, latencies, percentile
 from msgspec import Struct
 from partners import Down
@@ -270,7 +270,7 @@ async def _dead(gateway: GatewayProcess, seconds: float) -> bool:
     assert gateway.process is not None
     try:
         await asyncio.to_thread(gateway.process.wait, seconds)
-    except services.subprocess.TimeoutExpired:
+    except subprocess.TimeoutExpired:
         return False
     return True
 
