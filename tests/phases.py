@@ -6,13 +6,14 @@ Each returns a report with its findings; none asserts, so that the same phase is
 import asyncio
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import services
 from accounting import Books, Finding, counts, findings, latencies, percentile
 from msgspec import Struct
 from partners import Down
@@ -24,6 +25,9 @@ from gateway.failpoints import FAILPOINTS
 PATIENCE_SECONDS = 120
 REACH_SECONDS = 20
 """How long a failpoint may take to be reached under load, before the process is killed where it is."""
+
+_LASTING = ThreadPoolExecutor(max_workers=1)
+"""A thread that outlives every event loop: a server dies with the thread that started it (`PR_SET_PDEATHSIG`, prctl(2))."""
 
 Numbers = dict[str, int | float | str]
 
@@ -128,16 +132,16 @@ async def broker_outages(stage: Stage, ways: Sequence[str] = ("in order", "kille
     await stage.load.start()
     await stage.load.until_accepted(10)
     for way in ways:
-        await asyncio.to_thread(rabbitmq.shut_down if way == "in order" else rabbitmq.kill)
+        await lasting(rabbitmq.shut_down if way == "in order" else rabbitmq.kill)
         accepted = len(stage.load.accepted)
         await stage.load.until_accepted(10)
         numbers[f"{way}: accepted while away"] = len(stage.load.accepted) - accepted
         if way == "wiped":
             rabbitmq.wipe()
         began = time.monotonic()
-        await asyncio.to_thread(rabbitmq.start)
+        await lasting(rabbitmq.start)
         if way == "killed":
-            await asyncio.to_thread(rabbitmq.elect, DELIVERIES)
+            await lasting(rabbitmq.elect, DELIVERIES)
             numbers["killed: remedy applied"] = "ra:trigger_election"
         await stage.load.during(stage.partners.next_arrival())
         numbers[f"{way}: start to first delivery s"] = round(time.monotonic() - began, 2)
@@ -155,7 +159,7 @@ async def database_restarts(stage: Stage, ways: Sequence[str] = ("fast", "immedi
     for way in ways:
         how = signal.SIGINT if way == "fast" else signal.SIGQUIT
         began = time.monotonic()
-        await asyncio.to_thread(postgresql.restart, how)
+        await lasting(postgresql.restart, how)
         await stage.load.until_accepted(1)
         numbers[f"{way}: stop to next plan accepted s"] = round(time.monotonic() - began, 2)
         await stage.load.during(stage.partners.next_arrival())
@@ -256,12 +260,17 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
     return sum((x - mean_x) * (y - mean_y) for x, y in points) / sum((x - mean_x) ** 2 for x, _ in points)
 
 
+async def lasting(do: Callable[..., object], *arguments: object) -> None:
+    """Do something to a server without holding up the event loop."""
+    await asyncio.get_running_loop().run_in_executor(_LASTING, do, *arguments)
+
+
 async def _dead(gateway: GatewayProcess, seconds: float) -> bool:
     """Wait until a gateway is dead, so long at most; say whether it is."""
     assert gateway.process is not None
     try:
         await asyncio.to_thread(gateway.process.wait, seconds)
-    except services.subprocess.TimeoutExpired:
+    except subprocess.TimeoutExpired:
         return False
     return True
 

@@ -74,6 +74,7 @@ class Stage:
         for gateway in self.gateways:
             if not gateway.alive:
                 await gateway.start()
+                assert gateway.alive, "a gateway does not start"
 
 
 @asynccontextmanager
@@ -101,6 +102,7 @@ async def staged(
         try:
             for gateway in every:
                 await gateway.start()
+                assert gateway.alive, "a gateway does not start"
             yield stage
         finally:
             for gateway in every:
