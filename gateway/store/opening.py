@@ -1,7 +1,6 @@
 """Open the database that a URL names, and bring its tables to today's version."""
 
 import asyncio
-import sqlite3
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,5 +20,5 @@ async def open_store(url: str, metadata_name: str = "planbrug") -> Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             return await asyncio.to_thread(SqliteStore, str(path), metadata_name)
         return await open_postgres(url, metadata_name)
-    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+    except (SQLAlchemyError, StoreError, OSError) as error:
         raise StoreError("the database cannot be opened; check DATABASE_URL and that it runs") from error

@@ -86,8 +86,9 @@ class SqliteStore:
         with engine.begin() as connection:
             migrate(connection, metadata_name)
         engine.dispose()
-        self._writer = _connected(path)
-        self._reader = _connected(path)
+        with _wrapped():
+            self._writer = _connected(path)
+            self._reader = _connected(path)
         self._committing = ThreadPoolExecutor(1, "planbrug-commit")
         self._waiting: deque[_Piece] = deque()
         self._running: asyncio.Task[None] | None = None
