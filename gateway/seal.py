@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import os
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 _NONCE_BYTES = 12
 _KEY_BYTES = 32
+PSEUDONYMS_IN_HAND = 10_000
 
 
 class SealError(Exception):
@@ -32,6 +34,7 @@ class MasterKey:
         self._finding = _derived(secret, b"find by keyed hash")
         self._naming = _derived(secret, b"name parts")
         self._pseudonyms = _derived(secret, b"pseudonyms per recipient")
+        self.pseudonym = lru_cache(PSEUDONYMS_IN_HAND)(self._pseudonym)
 
     def wrap(self, data_key: bytes) -> bytes:
         """Seal a data key for the key store."""
@@ -49,7 +52,7 @@ class MasterKey:
         """Return the stable id of a part: the same for the same plan and source key, and telling neither (32 characters)."""
         return hmac.digest(self._naming, f"{plan}\x00{key}".encode(), "sha256")[:16].hex()
 
-    def pseudonym(self, recipient: str, resident: str) -> str:
+    def _pseudonym(self, recipient: str, resident: str) -> str:
         """Return the number that one recipient knows a resident by, when it may not have the BSN."""
         return hmac.digest(self._pseudonyms, f"{recipient}\x00{resident}".encode(), "sha256")[:16].hex()
 
