@@ -276,29 +276,31 @@ _J = "tests/test_journey.py::"
 
 _L = "tests/test_gateway_delivery.py::"
 _LAST_MOMENT = _L + "TestConsentIsDecidedAtTheLastMoment::"
-DELIVERY, SIGHT, READING = (f"gateway/{name}.py" for name in ("delivery", "sight", "reading"))
+DELIVERY, BEGINNING, SETTLING, SIGHT, READING = (
+    f"gateway/{name}.py" for name in ("delivery", "beginning", "settling", "sight", "reading")
+)
 
 GATEWAY_DELIVERY = [
-    Mutant("a withheld view is rendered", DELIVERY, "        if look.plan is None:\n", "        if False:\n",
+    Mutant("a withheld view is rendered", BEGINNING, "        if look.plan is None:\n", "        if False:\n",
            _LAST_MOMENT + "test_the_attempt_itself_decides"),
-    Mutant("the same view is sent again", DELIVERY, "if not needed or lane.delivered_view == state.version:", "if not needed:",
+    Mutant("the same view is sent again", BEGINNING, "if not needed or lane.delivered_view == state.version:", "if not needed:",
            _J + "test_a_hidden_edit_changes_nothing_that_a_recipient_can_see"),
     Mutant("a retry looks without bounds", DELIVERY, "within=row.parts", "within=None", _LAST_MOMENT + "test_a_retry_never_widens"),
-    Mutant("what never left keeps its receipt", DELIVERY, "receipts.drop_receipt(tx, attempt.receipt)", "pass",
+    Mutant("what never left keeps its receipt", SETTLING, "receipts.drop_receipt(tx, each.attempt.receipt)", "pass",
            _L + "TestOnlyAMatchingReceiptIsDelivered::test_what_never_left_has_no_receipt"),
     Mutant("a retry widens", SIGHT, "if decision.permitted and decision.part_id not in within:", "if False:",
            _LAST_MOMENT + "test_a_retry_never_widens"),
 ]  # fmt: skip
-"""Guards of `_begun` and `_settled` in gateway/delivery.py and of gateway/sight.py."""
+"""Guards of an attempt (gateway/delivery.py, beginning.py, settling.py) and of gateway/sight.py."""
 
 _WITHDRAWN = _LAST_MOMENT + "test_a_withdrawal_ends_reading_and_the_refused_attempt_has_a_receipt"
 
 GATEWAY_READING = [
     Mutant("nothing to see is a page", READING, "        if look.plan is None:\n            views.end",
            "        if False:\n            views.end", _WITHDRAWN),
-    Mutant("a refused attempt leaves no receipt", READING, "receipts.add_receipt(tx, self._receipt(look, caller, None))", "pass",
+    Mutant("a refused attempt leaves no receipt", READING, "receipts.add_receipts(tx, [self._receipt(look, caller, None)])", "pass",
            _WITHDRAWN),
-    Mutant("a read leaves no receipt", READING, "receipts.add_receipt(tx, self._receipt(look, caller, page))", "pass", _WITHDRAWN),
+    Mutant("a read leaves no receipt", READING, "receipts.add_receipts(tx, [self._receipt(look, caller, page)])", "pass", _WITHDRAWN),
     Mutant("a refusal says that there is something", READING,
            'if page == "refused":\n                raise Refusal("not-found")',
            'if page == "refused":\n                raise Refusal("busy")', _WITHDRAWN),
@@ -308,32 +310,58 @@ GATEWAY_READING = [
 _LOOK = "tests/test_gateway_attempt.py::"
 
 BETWEEN_LOOK_AND_WRITE = [
-    Mutant("an ended delivery begins", DELIVERY, "if row is None or row.state not in PENDING:", "if row is None:",
+    Mutant("an ended delivery begins", BEGINNING, "if standing is None or standing.row.state not in PENDING:", "if standing is None:",
            _LOOK + "test_a_delivery_that_ended_since_the_look_does_not_begin"),
-    Mutant("an older delivery begins", DELIVERY,
+    Mutant("an older delivery begins", BEGINNING,
            "if lane.newest != row.id and (row.sequence is None or lane.newest_pending == row.id):", "if False:",
            _LOOK + "test_a_newer_delivery_planned_since_the_look_supersedes_this_one"),
-    Mutant("two begin in one lane", DELIVERY, "if lane.in_flight is not None or lane.newest != row.id:",
+    Mutant("two begin in one lane", BEGINNING, "if lane.in_flight is not None or lane.newest != row.id:",
            "if lane.newest != row.id:", _LOOK + "test_a_lane_with_something_in_flight_is_waited_for"),
-    Mutant("what has begun overtakes its successor", DELIVERY, "if lane.in_flight is not None or lane.newest != row.id:",
+    Mutant("what has begun overtakes its successor", BEGINNING, "if lane.in_flight is not None or lane.newest != row.id:",
            "if lane.in_flight is not None:", _LOOK + "test_what_has_begun_waits_for_the_verdict_of_its_successor"),
     Mutant("what has begun is overtaken by the same view", "gateway/store/deliveries.py", "    return not same\n", "    return True\n",
            _LOOK + "test_a_successor_with_the_same_view_is_not_needed"),
     Mutant("what has begun outlives another view", "gateway/store/deliveries.py", "if found not in same[-1:]:", "if False:",
            _LOOK + "test_a_successor_with_another_view_supersedes_what_has_begun"),
-    Mutant("a choice kept since the look does not count", DELIVERY, "not self._sight.still_holds(tx, look) or ", "",
+    Mutant("a choice kept since the look does not count", BEGINNING, "if not unchanged or ", "if ",
            _LOOK + "test_a_choice_kept_since_the_look_asks_for_another_look"),
-    Mutant("a directory changed since the look does not count", DELIVERY,
-           " or directory_rows.directory_version(tx) != attempt.directory_version", "",
+    Mutant("a directory changed since the look does not count", BEGINNING,
+           " or standing.directory_version != attempt.directory_version", "",
            _LOOK + "test_a_directory_changed_since_the_look_asks_for_another_look"),
-    Mutant("a withheld view is not ended", DELIVERY, "            views.end(tx, row.plan, look.reader.key)\n", "",
+    Mutant("a withheld view is not ended", BEGINNING, "            views.end(tx, *attempt.view_key)\n", "",
            _LOOK + "test_what_is_permitted_again_after_an_end_is_sent_again"),
     Mutant("a choice kept since the look does not count", READING, " or not self._sight.still_holds(tx, look)", "",
            _LOOK + "test_a_read_looks_again_when_a_choice_was_kept_since_the_look"),
-    Mutant("a plan changed since the look does not count", READING, " or row.version != look.loaded.plan.version", "",
+    Mutant("a plan changed since the look does not count", READING, " or row.version != look.whole.version", "",
            _LOOK + "test_a_read_looks_again_when_the_plan_changed_since_the_look"),
 ]  # fmt: skip
 """Guards for what another process may do between the look and its transaction."""
+
+_GROUP, _BETWEEN = "tests/test_gateway_batch.py::", "tests/test_gateway_between.py::"
+
+TOGETHER = [
+    Mutant("one that fails fails all", "gateway/batch.py", "            if len(group) > 1:\n                return False\n", "",
+           _GROUP + "test_one_that_fails_fails_alone"),
+    Mutant("what nobody waits for is done", "gateway/batch.py", " if not answer.done()]", "]",
+           _GROUP + "test_a_question_whose_asker_has_gone_is_not_done"),
+    Mutant("a view is shown in two ways under one version", BEGINNING, "== attempt.look.fingerprint else None",
+           "== attempt.look.fingerprint or True else None",
+           _LOOK + "test_two_of_a_group_that_show_one_reader_different_views_go_one_by_one"),
+    Mutant("a withdrawal waits for no other process", "gateway/choosing.py", '    lock(tx, "resident", row.resident)\n', "",
+           _BETWEEN + "TestWithdrawal::test_a_kept_choice_waits_for_the_last_bytes_of_another_gateway"),
+    Mutant("a send shares nothing between processes", "gateway/locks.py", "                await self._between.share(wanted)\n", "",
+           _BETWEEN + "TestWithdrawal::test_it_waits_for_every_send_that_shares_the_resident"),
+    Mutant("a lost session still counts", "gateway/store/session_locks.py", "not self._connection.is_closed() and ", "",
+           _BETWEEN + "TestWithdrawal::test_a_lost_connection_is_made_again"),
+    Mutant("a bell hears itself", "gateway/store/bell.py", "if payload != self._name:", "if True:",
+           _BETWEEN + "TestBell::test_it_rings_in_every_other_gateway"),
+    Mutant("what was put off is forgotten", "gateway/crowds.py", "        self._put_off.add(row.recipient)\n", "",
+           "tests/test_gateway_edges.py::TestSlowRecipients::test_what_was_put_off_is_called_back_when_there_is_room"),
+    Mutant("a slow recipient is admitted like a quick one", "gateway/crowds.py",
+           "users >= self._most or (users >= self._most_if_slow and self._is_slow(recipient))", "users >= self._most",
+           "tests/test_gateway_edges.py::TestSlowRecipients::test_a_gate_lets_a_few_through_at_a_time"),
+]  # fmt: skip
+"""Guards of what is done together, between processes, and for slow recipients."""
 
 _SINGS = "tests/test_gateway_leaks.py::TestCanaries::test_no_canary_is_heard_outside"
 _REPEATS = "tests/test_gateway_leaks.py::TestCanaries::test_no_problem_repeats_a_value"
@@ -341,8 +369,8 @@ _TELLS = "tests/test_gateway_leaks.py::TestTwoWorlds::test_a_recipient_cannot_te
 _LISTS = "gateway/api/deliveries.py"
 
 LEAKS = [
-    Mutant("a push carries the whole plan", DELIVERY, "self._renderer.render(view, attempt.lane.endpoint.format)",
-           "self._renderer.render(look.loaded.plan, attempt.lane.endpoint.format)", _SINGS),
+    Mutant("a push carries the whole plan", BEGINNING, "self._renderer.render(found.attempt.look.stamped(found.state), endpoint.format)",
+           "self._renderer.render(found.attempt.look.whole, endpoint.format)", _SINGS),
     Mutant("a push says something of the plan in a header", "adapters/outbound_http.py", '"Planbrug-Sha256": parcel.sha256,',
            '"Planbrug-Sha256": parcel.sha256, "X": "".join(filter(str.isalnum, parcel.body.decode("ascii", "ignore")))[:6000],',
            _SINGS),
@@ -356,7 +384,8 @@ LEAKS = [
     Mutant("a receipt tells its recipient the plan's version", _LISTS,
            'row.view_version,\n        "parts"', 'row.plan_version,\n        "parts"', _TELLS),
     Mutant("a recipient sees deliveries that never began", "gateway/store/deliveries.py",
-           "and_(delivery.c.recipient == viewer, delivery.c.sequence.is_not(None))", "delivery.c.recipient == viewer", _TELLS),
+           'and_(delivery.c.recipient == bindparam("viewer"), delivery.c.sequence.is_not(None))',
+           'delivery.c.recipient == bindparam("viewer")', _TELLS),
     Mutant("a broker message names somebody", "gateway/due_event.py", "    return msgspec.json.encode(event)\n",
            '    return msgspec.json.encode(event)[:-1] + b\', "who": "Marloes"}\'\n', _SINGS),
     Mutant("a log line repeats the document", "gateway/intake.py", "        draft = self._read(body, form)\n",
@@ -419,6 +448,7 @@ MUTANTS = [
     *GATEWAY_DELIVERY,
     *GATEWAY_READING,
     *BETWEEN_LOOK_AND_WRITE,
+    *TOGETHER,
     *LEAKS,
     *PARTNERS,
 ]

@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 from world import World, example, open_world
 
-from adapters.interface import Answer
+from adapters.interface import Answer, Parcel
 from gateway.beginning import Attempt, Ended
 from gateway.callers import Caller
 from gateway.settling import Seen
@@ -173,6 +173,18 @@ async def test_a_directory_changed_since_the_look_asks_for_another_look(held: He
     await held.world.gateway.directory.put(replace(entry, name="Kompas bv"))
     assert await held.begin(attempt) == "look-again"
     assert not isinstance(await held.begin(await held.look()), str)
+
+
+async def test_two_of_a_group_that_show_one_reader_different_views_go_one_by_one(held: Held) -> None:
+    """One reader has one view with one version: the second looks again, after the first has been counted."""
+    whole = await held.look()
+    less = await held.deliverer._look(
+        replace(held.row, parts=frozenset({held.plan.parts[0].id})), held.plan, fresh=True
+    )
+    assert less is not None
+    begun = await held.store.write(partial(held.deliverer._beginner.begun, attempts=[whole, less]))
+    assert isinstance(begun[0], Parcel)
+    assert begun[1] == "look-again"
 
 
 async def test_what_is_permitted_again_after_an_end_is_sent_again(held: Held) -> None:

@@ -2,11 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
+from world import example, open_world
 
 from gateway.batch import Batch
+from gateway.demo.vlinderstad import MARLOES_CHOICES
 from gateway.locks import ResidentLocks
 from gateway.store.bell import Bell
 from gateway.store.engine import Transaction
@@ -41,7 +45,7 @@ def withdrawal(tx: Transaction) -> None:
     lock(tx, "choices", "marloes")
 
 
-async def waits(task: "asyncio.Task[None]", postgres_url: str) -> None:
+async def waits(task: "asyncio.Task[Any]", postgres_url: str) -> None:
     """Return once the database says that somebody waits for an advisory lock, and the task is not done."""
     connection = await asyncpg.connect(postgres_url)
     query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
@@ -67,6 +71,20 @@ class TestWithdrawal:
             await waits(withdrawing, postgres_url)
             second()
             await asyncio.wait_for(withdrawing, PATIENCE_SECONDS)
+
+    async def test_a_kept_choice_waits_for_the_last_bytes_of_another_gateway(
+        self, tmp_path: Path, locks: SessionLocks, postgres_url: str
+    ) -> None:
+        """Through the front door: the answer to a withdrawal comes when the other gateway has let go."""
+        async with open_world(tmp_path, database_url=postgres_url) as world:
+            sent = (await world.send(example())).body
+            residents = {row["reference"]: row["id"] for row in sent["residents"]}
+            await world.rest(sent["planId"])
+            await locks.share([residents["marloes"]])
+            choosing = asyncio.create_task(world.choose(residents["marloes"], MARLOES_CHOICES))
+            await waits(choosing, postgres_url)
+            locks.leave([residents["marloes"]])
+            assert (await asyncio.wait_for(choosing, PATIENCE_SECONDS)).status == 200
 
     async def test_no_send_begins_while_it_waits(
         self, store: PostgresStore, locks: SessionLocks, postgres_url: str
