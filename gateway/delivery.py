@@ -4,7 +4,7 @@ pending → withheld (nothing to see) · unchanged (same view) · superseded (a 
         → sent → acknowledged | waiting → … → parked
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 
@@ -12,9 +12,10 @@ from adapters.interface import Answer, Parcel, Send
 from gateway.batch import Batch
 from gateway.beginning import Attempt, Beginner, Ended
 from gateway.clock import Clock
+from gateway.crowds import Crowds, Gates
 from gateway.directory import Directory
 from gateway.failpoints import Reach
-from gateway.locks import LaneLocks, RecipientGates, ResidentLocks
+from gateway.locks import LaneLocks, ResidentLocks
 from gateway.logs import Log
 from gateway.outcomes import Outcome
 from gateway.render import Renderer
@@ -23,15 +24,15 @@ from gateway.settling import Settler
 from gateway.sight import Reader, Sight
 from gateway.store import deliveries as rows
 from gateway.store.deliveries import PENDING, DeliveryRow
-from gateway.store.engine import Store, Transaction
+from gateway.store.engine import Store
 from mappings.plan import SupportPlan
 
 LEASE_SLACK_SECONDS = 10
-BUSY_SECONDS = 1
 SENDS_PER_RECIPIENT = 8
 WAITING_PER_RECIPIENT = 64
-WAKES = 512
-"""Deliveries in hand at once: several dead recipients must fit beside the living."""
+IN_HAND_PER_RECIPIENT = 256
+WAKES = 1024
+"""Deliveries in hand at once: several recipients that have just died must fit beside the living."""
 
 LOOKS = 16
 
@@ -57,6 +58,7 @@ class Deliverer:
         retry_seconds: tuple[float, ...],
         send_timeout_seconds: float,
         receipt_deadline_seconds: float,
+        nudge: Callable[[], None],
         reach: Reach,
     ) -> None:
         self._store = store
@@ -66,7 +68,13 @@ class Deliverer:
         self._residents = residents
         self._lanes = LaneLocks()
         self._sends = Sends()
-        self._gates = RecipientGates(at_once=SENDS_PER_RECIPIENT, waiting=WAITING_PER_RECIPIENT)
+        gates = Gates(
+            at_once=SENDS_PER_RECIPIENT,
+            waiting=WAITING_PER_RECIPIENT,
+            most=IN_HAND_PER_RECIPIENT,
+            ticks=clock.ticks,
+        )
+        self._crowds = Crowds(store=store, gates=gates, clock=clock, nudge=nudge)
         self._clock = clock
         self._log = log
         self._reach = reach
@@ -95,11 +103,10 @@ class Deliverer:
         row = await self._rows.ask(delivery_id)
         if row is None or row.state not in PENDING:
             return
-        if self._gates.crowded(row.recipient):
-            await self._store.write(partial(self._come_back, row=row))
+        if not await self._crowds.admits(row):
             return
         lane = f"{row.plan}/{row.recipient}/{row.lane}"
-        async with self._gates.through(row.recipient), self._lanes.hold(lane):
+        async with self._crowds.through(row.recipient), self._lanes.hold(lane):
             try:
                 await self._attempt(row)
             except Exception as error:
@@ -117,10 +124,6 @@ class Deliverer:
     async def _fetched(self, ids: Sequence[str]) -> list[DeliveryRow | None]:
         found = await self._store.read(lambda tx: rows.get_deliveries(tx, ids))
         return [found.get(delivery_id) for delivery_id in ids]
-
-    def _come_back(self, tx: Transaction, row: DeliveryRow) -> None:
-        now = self._clock.now()
-        rows.wait(tx, row, reason="recipient-busy", until=now + timedelta(seconds=BUSY_SECONDS), now=now)
 
     async def _attempt(self, row: DeliveryRow) -> None:
         plan = await self._sight.load(row.plan, row.plan_version)

@@ -1,7 +1,6 @@
 """Locks between tasks of one process: residents (many senders or one change of choices) and lanes (one send at a time)."""
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Protocol
@@ -82,31 +81,6 @@ class _SharedLock:
         self._sharing -= 1
         if not self._sharing:
             self.empty.set()
-
-
-class RecipientGates:
-    """A few deliveries at a time per recipient, and a bounded number that wait: a recipient that answers slowly delays nobody else."""
-
-    def __init__(self, *, at_once: int, waiting: int) -> None:
-        self._at_once = at_once
-        self._most = at_once + waiting
-        self._gates: dict[str, asyncio.Semaphore] = {}
-        self._users: Counter[str] = Counter()
-
-    def crowded(self, recipient: str) -> bool:
-        """Say whether so many wait for this recipient that the next should come back later."""
-        return self._users[recipient] >= self._most
-
-    @asynccontextmanager
-    async def through(self, recipient: str) -> AsyncIterator[None]:
-        """Wait for a turn, and have it."""
-        gate = self._gates.setdefault(recipient, asyncio.Semaphore(self._at_once))
-        self._users[recipient] += 1
-        try:
-            async with gate:
-                yield
-        finally:
-            self._users[recipient] -= 1
 
 
 class LaneLocks:

@@ -150,6 +150,10 @@ def _assembled(
     authorise = token_fetcher(session, sign, min(TOKEN_TIMEOUT_SECONDS, settings.send_timeout_seconds))
     pressure = Pressure(max_backlog=settings.max_backlog, max_at_once=settings.max_intake_at_once)
     partners = _partners(settings, log)
+
+    def nudge() -> None:
+        relay.nudge()
+
     deliverer = Deliverer(
         store=store,
         sight=sight,
@@ -166,6 +170,7 @@ def _assembled(
         retry_seconds=settings.retry_seconds,
         send_timeout_seconds=settings.send_timeout_seconds,
         receipt_deadline_seconds=settings.receipt_deadline_seconds,
+        nudge=nudge,
         reach=reach,
     )
     broker = open_broker(settings.amqp_url or None, report=lambda event, fields: log(event, **fields))

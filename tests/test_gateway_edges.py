@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
@@ -22,8 +23,8 @@ from gateway.app import ROUTES
 from gateway.callers import ASSERTION_TYPE, client_assertion, new_key
 from gateway.client import Answered
 from gateway.clock import Clock
+from gateway.crowds import Gates
 from gateway.directory import Client, Entry
-from gateway.locks import RecipientGates
 from gateway.seal import sha256_hex
 from gateway.store import tables
 
@@ -618,12 +619,17 @@ async def test_every_answer_under_v1_tells_its_version(shared: World) -> None:
     }
 
 
+def always_later() -> Callable[[], float]:
+    """Return a clock on which a minute goes by from one look to the next."""
+    return itertools.count(0, 60).__next__
+
+
 class TestSlowRecipients:
     """A recipient that does not answer takes a few places, and none of anybody else's."""
 
     async def test_a_gate_lets_a_few_through_at_a_time(self) -> None:
         """The next waits its turn, one more is told to come back, and another recipient notices nothing."""
-        gates = RecipientGates(at_once=2, waiting=1)
+        gates = Gates(at_once=2, waiting=1, most=9, ticks=always_later())
         inside: list[int] = []
         entered = [asyncio.Event() for _ in range(3)]
         leave = [asyncio.Event() for _ in range(3)]
@@ -651,9 +657,28 @@ class TestSlowRecipients:
             await third
         assert not gates.crowded(KOMPAS)
 
+    async def test_a_quick_recipient_may_have_more_in_hand(self) -> None:
+        """A crowd at the gate is no reason to turn anybody away while the recipient answers; there is a bound all the same."""
+        gates = Gates(at_once=1, waiting=1, most=3, ticks=lambda: 0.0)
+        async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as group:
+            go_on = asyncio.Event()
+
+            async def visit() -> None:
+                async with gates.through(KOMPAS):
+                    await go_on.wait()
+
+            told = []
+            for _ in range(3):
+                group.create_task(visit())
+                await asyncio.sleep(0)
+                told.append((gates.crowded(KOMPAS), gates.has_room(KOMPAS)))
+            assert told == [(False, False), (False, False), (True, False)]
+            go_on.set()
+        assert gates.has_room(KOMPAS)
+
     async def test_who_gives_up_waiting_leaves_its_place(self) -> None:
         """A visit that is cancelled at the gate is counted no more, and takes nobody's turn."""
-        gates = RecipientGates(at_once=1, waiting=1)
+        gates = Gates(at_once=1, waiting=1, most=9, ticks=always_later())
         async with asyncio.timeout(PATIENCE_SECONDS):
             async with gates.through(KOMPAS):
                 entering = gates.through(KOMPAS)
@@ -691,6 +716,38 @@ class TestSlowRecipients:
             assert any(row["state"] == "sent" for row in rows)
             assert any(row["attempts"] == 0 or row["state"] in {"planned", "queued"} for row in rows)
             over.set()
+
+    async def test_what_was_put_off_is_called_back_when_there_is_room(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """More than may wait for one that hangs is put off in the database, and goes as soon as it answers, not when it is due again."""
+        monkeypatch.setattr("gateway.delivery.WAITING_PER_RECIPIENT", 1)
+        monkeypatch.setattr("gateway.delivery.SENDS_PER_RECIPIENT", 1)
+        monkeypatch.setattr("gateway.crowds.SLOW_SECONDS", 0)
+        monkeypatch.setattr("gateway.crowds.PUT_OFF_SECONDS", 100 * PATIENCE_SECONDS)
+        async with open_world(tmp_path, retry_seconds=LATER) as world:
+            over = asyncio.Event()
+
+            async def hangs(request: web.Request, body: bytes) -> web.StreamResponse:
+                await over.wait()
+                return await receipt(request, body)
+
+            world.receivers["provider-a"].answer = hangs
+            plans = [(await world.send(numbered(f"druk-{number}"))).body["planId"] for number in range(8)]
+
+            async def rows() -> list[Row]:
+                return [row for plan_id in plans for row in await of_recipient(world, plan_id, KOMPAS)]
+
+            async def some_are_put_off() -> list[Row]:
+                return [row for row in await rows() if row["reason"] == "recipient-busy"]
+
+            async def all_there() -> list[Row]:
+                found = await rows()
+                return found if all(row["state"] == "acknowledged" for row in found) else []
+
+            assert len(await until(some_are_put_off)) >= 1
+            over.set()
+            assert len(await until(all_there)) == 8
 
 
 @pytest.mark.parametrize(

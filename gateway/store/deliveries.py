@@ -17,12 +17,18 @@ from gateway.store.directory import VERSION as DIRECTORY_VERSION
 from gateway.store.engine import Transaction
 from gateway.store.receipts import has_left
 from gateway.store.statements import is_any, one_of
-from gateway.store.tables import delivery, free_sequence, plan, receipt
+from gateway.store.tables import IS_PUT_OFF, delivery, free_sequence, plan, receipt
 
 Move = Callable[[Transaction, str, datetime], bool]
 """(transaction, delivery id, now) → whether the delivery was in a state for it."""
 
 PENDING = ("planned", "queued", "waiting")
+
+PUT_OFF = "recipient-busy"
+"""The reason of a delivery that waits until its recipient has room (`gateway.crowds`)."""
+
+CALLED_BACK = 64
+"""How many of them are taken again at a time."""
 
 NOTIFIED = "notified"
 PULLED = "pulled"
@@ -120,6 +126,28 @@ _RETRY = (
         next_attempt_at=None,
         updated_at=bindparam("now"),
     )
+)
+_PUT_OFF = (
+    update(delivery)
+    .where(one_of(delivery.c.id, "ids"), is_any(delivery.c.state, PENDING))
+    .values(
+        state="waiting",
+        reason=PUT_OFF,
+        due_at=bindparam("until"),
+        next_attempt_at=bindparam("until"),
+        updated_at=bindparam("now"),
+    )
+)
+_NEXT_PUT_OFF = (
+    select(delivery.c.id)
+    .where(delivery.c.recipient == bindparam("who"), delivery.c.state == "waiting", IS_PUT_OFF)
+    .order_by(delivery.c.id)
+    .limit(bindparam("most"))
+)
+_CALL_BACK = (
+    update(delivery)
+    .where(delivery.c.id.in_(_NEXT_PUT_OFF))
+    .values(due_at=bindparam("now"), next_attempt_at=bindparam("now"))
 )
 _BY_STATE = select(delivery.c.state, func.count()).group_by(delivery.c.state)
 _ADD = insert(delivery)
@@ -294,6 +322,16 @@ def acknowledge(tx: Transaction, delivery_ids: Iterable[str], now: datetime) -> 
 def wait(tx: Transaction, row: DeliveryRow, *, reason: str, until: datetime, now: datetime) -> None:
     """Try again at `until`."""
     tx.execute(_MOVE, {"key": row.id, "to": "waiting", "why": reason, "at": until, "now": now})
+
+
+def put_off(tx: Transaction, found: Sequence[DeliveryRow], *, until: datetime, now: datetime) -> None:
+    """Let deliveries wait until their recipient has room, and until `until` at the latest."""
+    tx.execute(_PUT_OFF, {"ids": [row.id for row in found], "until": until, "now": now})
+
+
+def call_back(tx: Transaction, recipient: str, most: int, now: datetime) -> int:
+    """Let what was put off for a recipient be taken again, the oldest first; return how many."""
+    return tx.execute(_CALL_BACK, {"who": recipient, "most": most, "now": now}).rowcount
 
 
 def restore_receipt(tx: Transaction, delivery_id: str) -> None:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    text,
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -164,6 +165,9 @@ wakeup = Table(
     Index("wakeup_due", "due_at"),
 )
 
+IS_PUT_OFF = text("reason = 'recipient-busy'")
+"""The condition of an index, and of what uses it, in the same words."""
+
 delivery = Table(
     "delivery",
     metadata,
@@ -188,6 +192,7 @@ delivery = Table(
     Index("delivery_due", "due_at"),
     Index("delivery_of_lane", "plan", "recipient", "lane"),
     Index("delivery_of_recipient", "recipient", "id"),
+    Index("delivery_put_off", "recipient", "id", sqlite_where=IS_PUT_OFF, postgresql_where=IS_PUT_OFF),
 )
 
 view = Table(
