@@ -20,6 +20,7 @@ import phases
 import stage
 from households import Wish
 from msgspec import Struct
+from msgspec.structs import replace
 from phases import Report
 from stage import ALL_RECIPIENTS, EMBEDDED, RECIPIENTS, Servers, Stage, staged
 
@@ -147,7 +148,7 @@ def played(name: str, servers: Servers, seed: int, length: Length) -> Report:
     """Play one phase on a stage of its own; a phase that fails is a finding."""
     try:
         with tempfile.TemporaryDirectory(prefix="planbrug-soak-") as folder:
-            return asyncio.run(_played(Path(folder), name, servers, seed, length))
+            return replace(asyncio.run(_played(Path(folder), name, servers, seed, length)), phase=name)
     except Exception:  # noqa: BLE001 - the top of a phase: the others still run
         traceback.print_exc()
         broken = phases.Finding("unfinished", f"the phase {name} did not come to its end")
@@ -185,9 +186,8 @@ def sheet(reports: list[Report], asked: argparse.Namespace, seconds: float) -> s
     ]
     for report in reports:
         lines += ["", f"## {report.phase}, {report.backend}", "", *table(("what", "value"), report.numbers)]
-        lines += ["", *(f"- {finding.kind}: {finding.what}" for finding in report.findings[:20])][
-            : 21 if report.findings else 0
-        ]
+        if report.findings:
+            lines += ["", *(f"- {finding.kind}: {finding.what}" for finding in report.findings[:20])]
         if report.memory:
             every = max(len(report.memory) // 12, 1)
             shown = {f"{at:.0f}": f"{mb:.1f}" for at, mb in report.memory[::every]}

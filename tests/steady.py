@@ -202,6 +202,7 @@ class Load:
             draw = chance.random()
             if draw < 0.15:
                 await self._choose(household, chosen(chance, self._recipients))
+                self._turns.release()  # the rate counts plans
             elif draw < 0.3 and len(household.plans) < self._wish.plans_each:
                 await self._begin_plan(household, chance)
             else:
