@@ -335,6 +335,18 @@ class TestSchedule:
         await store.write(lambda tx: schedule.look_again(tx, ["d01"], LATER + timedelta(seconds=1)))
         assert await store.read(lambda tx: schedule.due(tx, LATER + timedelta(seconds=1), 9)) == ("d01",)
 
+    async def test_who_comes_late_moves_nothing(self, store: Store) -> None:
+        """What was read as sent and has been acknowledged since is neither parked nor made to wait, and keeps its number."""
+        row = delivery(1, state="sent", sequence=7, due_at=None)
+        await store.write(lambda tx: deliveries.add_deliveries(tx, [row]))
+        await store.write(lambda tx: deliveries.acknowledge(tx, [row.id], NOW))
+        assert not await store.write(lambda tx: deliveries.finish(tx, row, state="parked", reason="stopped", now=LATER))
+        await store.write(lambda tx: deliveries.wait(tx, row, reason="timeout", until=LATER, now=LATER))
+        assert not await store.write(lambda tx: deliveries.stop(tx, row.id, LATER))
+        kept = await store.read(lambda tx: deliveries.get_delivery(tx, row.id))
+        assert kept is not None
+        assert (kept.state, kept.reason, kept.sequence, kept.due_at) == ("acknowledged", None, 7, None)
+
     async def test_an_unknown_state_is_refused(self, store: Store) -> None:
         """The set of states is closed in the database too."""
         with pytest.raises(RuleError):

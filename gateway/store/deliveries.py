@@ -30,6 +30,9 @@ PUT_OFF = "recipient-busy"
 CALLED_BACK = 64
 """How many of them are taken again at a time."""
 
+STOPS = 8
+"""How often a stop looks again at a delivery that moves under its hands."""
+
 NOTIFIED = "notified"
 PULLED = "pulled"
 """Reasons of a delivery that is `sent` and waits for its recipient to pull, or to confirm what it pulled (`gateway.store.pulls`)."""
@@ -101,7 +104,7 @@ _BEGIN = (
 )
 _MOVE = (
     update(delivery)
-    .where(delivery.c.id == bindparam("key"))
+    .where(delivery.c.id == bindparam("key"), delivery.c.state == bindparam("was"))
     .values(
         state=bindparam("to"),
         reason=bindparam("why"),
@@ -302,26 +305,28 @@ def begin(tx: Transaction, beginnings: Sequence[Beginning], *, lease_until: date
         tx.execute(_BEGIN, [_begun(each, lease_until, now) for each in beginnings])
 
 
-def finish(tx: Transaction, row: DeliveryRow, *, state: str, reason: str | None, now: datetime) -> None:
-    """End a delivery. One of which nothing left gives its sequence number back, so that the recipient sees no gap.
+def finish(tx: Transaction, row: DeliveryRow, *, state: str, reason: str | None, now: datetime) -> bool:
+    """End a delivery that is still in the state of `row`; False when somebody else has moved it meanwhile, and it stays as it is.
 
-    A number under which bytes may have left is never used again: the recipient may know it.
+    One of which nothing left gives its sequence number back, so that the recipient sees no gap. A number under which bytes may have
+    left is never used again: the recipient may know it.
     """
-    if row.sequence is not None and state != "acknowledged" and not has_left(tx, row.id):
+    moved = tx.execute(_MOVE, _moved(row.id, row.state, state, reason, None, now)).rowcount
+    if moved and row.sequence is not None and state != "acknowledged" and not has_left(tx, row.id):
         sequences.give_back(tx, row.id, row.recipient, row.sequence)
-    tx.execute(_MOVE, {"key": row.id, "to": state, "why": reason, "at": None, "now": now})
+    return bool(moved)
 
 
 def acknowledge(tx: Transaction, delivery_ids: Iterable[str], now: datetime) -> None:
-    """End deliveries that were receipted."""
-    rows = [{"key": key, "to": "acknowledged", "why": None, "at": None, "now": now} for key in delivery_ids]
+    """End deliveries that were sent and receipted."""
+    rows = [_moved(key, "sent", "acknowledged", None, None, now) for key in delivery_ids]
     if rows:
         tx.execute(_MOVE, rows)
 
 
 def wait(tx: Transaction, row: DeliveryRow, *, reason: str, until: datetime, now: datetime) -> None:
-    """Try again at `until`."""
-    tx.execute(_MOVE, {"key": row.id, "to": "waiting", "why": reason, "at": until, "now": now})
+    """Try again at `until`, unless somebody else has moved the delivery meanwhile."""
+    tx.execute(_MOVE, _moved(row.id, row.state, "waiting", reason, until, now))
 
 
 def put_off(tx: Transaction, found: Sequence[DeliveryRow], *, until: datetime, now: datetime) -> None:
@@ -349,11 +354,13 @@ def stop(tx: Transaction, delivery_id: str, now: datetime) -> bool:
 
     What the send that is under way sees later settles its receipt only: the row has left the state in which it would listen.
     """
-    row = get_delivery(tx, delivery_id)
-    if row is None or row.state not in (*PENDING, "sent"):
-        return False
-    finish(tx, row, state="parked", reason="stopped", now=now)
-    return True
+    for _ in range(STOPS):
+        row = get_delivery(tx, delivery_id)
+        if row is None or row.state not in (*PENDING, "sent"):
+            return False
+        if finish(tx, row, state="parked", reason="stopped", now=now):
+            return True
+    return False
 
 
 def take_back(tx: Transaction, row: DeliveryRow) -> None:
@@ -388,6 +395,10 @@ def list_deliveries(
 
 def _lane(plan_id: str, recipient: str, lane: str) -> dict[str, str]:
     return {"lane_plan": plan_id, "lane_recipient": recipient, "lane_name": lane}
+
+
+def _moved(key: str, was: str, to: str, why: str | None, at: datetime | None, now: datetime) -> dict[str, Any]:
+    return {"key": key, "was": was, "to": to, "why": why, "at": at, "now": now}
 
 
 def _begun(each: Beginning, lease_until: datetime, now: datetime) -> dict[str, Any]:
