@@ -105,7 +105,8 @@ class Beginner:
         known = _known(tx, attempts)
         judged = [self._judged(tx, attempt, known, now) for attempt in _each_view_once(attempts)]
         ready = [found for found in judged if isinstance(found, Ready)]
-        parcels = self._written(tx, ready, known[0], now)
+        freed = any(isinstance(found, Ended) and found.outcomes for found in judged)
+        parcels = self._written(tx, ready, known[0], now, freed=freed)
         self._reach("delivery-written")
         return [parcels[found.row.id] if isinstance(found, Ready) else found for found in judged]
 
@@ -150,12 +151,12 @@ class Beginner:
         return Ended(outcomes=tuple(outcomes))
 
     def _written(
-        self, tx: Transaction, ready: Sequence[Ready], standings: Mapping[str, Standing], now: datetime
+        self, tx: Transaction, ready: Sequence[Ready], standings: Mapping[str, Standing], now: datetime, *, freed: bool
     ) -> dict[str, Parcel]:
         """Write that these begin, and return what each sends, by delivery. A notification discloses nothing: the pull has the receipt."""
         if not ready:
             return {}
-        numbers = _numbers(tx, ready, standings)
+        numbers = _numbers(tx, ready, standings, freed=freed)
         views.disclose(tx, [found.attempt.look.disclosed_as(found.state) for found in ready])
         beginnings = [
             Beginning(
@@ -212,11 +213,17 @@ def _others(tx: Transaction, standing: Standing) -> list[DeliveryRow]:
     return [found for found in rows.pending_in_lane(tx, row.plan, row.recipient, row.lane) if found.id != row.id]
 
 
-def _numbers(tx: Transaction, ready: Sequence[Ready], standings: Mapping[str, Standing]) -> dict[str, int]:
-    """Return the sequence number of each: the one that it has, or one that it takes now."""
+def _numbers(
+    tx: Transaction, ready: Sequence[Ready], standings: Mapping[str, Standing], *, freed: bool
+) -> dict[str, int]:
+    """Return the sequence number of each: the one that it has, or one that it takes now.
+
+    What was given back in this transaction, by older deliveries of the lane or by others of the group (`freed`), the standings do not
+    know.
+    """
     numbers = {found.row.id: found.row.sequence for found in ready if found.row.sequence is not None}
     new = [found.row for found in ready if found.row.sequence is None]
-    may_be_free = any(standings[row.id].given_back for row in new)
+    may_be_free = freed or any(standings[row.id].given_back or standings[row.id].lane.unsettled > 1 for row in new)
     taken = sequences.take(tx, Counter(row.recipient for row in new), may_be_free=may_be_free)
     return numbers | {row.id: taken[row.recipient].pop(0) for row in new}
 

@@ -14,6 +14,7 @@ from gateway.envelope import EncryptionKey, EnvelopeError, Opened, sealed_limit
 from gateway.errors import Refusal
 from gateway.intake import Intake
 from gateway.logs import Log
+from gateway.pressure import Pressure
 from gateway.seal import MasterKey
 from gateway.shelf import Shelf
 from gateway.store import inbox as rows
@@ -21,7 +22,7 @@ from gateway.store.engine import Store, StoreError
 from gateway.store.inbox import InboxRow
 
 SCOPE = "plans:write"
-PASSING = frozenset({"busy", "unavailable"})
+PASSING = frozenset({"busy", "too-busy", "unavailable"})
 """Refusals that say nothing about the message."""
 
 
@@ -55,6 +56,7 @@ class Inbound:
         directory: Directory,
         shelf: Shelf,
         intake: Intake,
+        pressure: Pressure,
         key: EncryptionKey,
         master: MasterKey,
         clock: Clock,
@@ -65,6 +67,7 @@ class Inbound:
         self._directory = directory
         self._shelf = shelf
         self._intake = intake
+        self._pressure = pressure
         self._key = key
         self._master = master
         self._clock = clock
@@ -113,7 +116,8 @@ class Inbound:
         form = self._shelf.get(name)
         if form is None:
             return Fault("format")
-        received = await self._intake.receive(opened.body, form, caller, letter.key)
+        with self._pressure.admitted():
+            received = await self._intake.receive(opened.body, form, caller, letter.key)
         row = InboxRow(
             client=client,
             message=letter.key,

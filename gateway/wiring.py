@@ -248,6 +248,7 @@ def _assembled(
             directory=directory,
             shelf=shelf,
             intake=intake,
+            pressure=pressure,
             key=encryption_key,
             master=master,
             clock=clock,

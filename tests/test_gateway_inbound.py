@@ -226,6 +226,18 @@ async def test_a_message_waits_while_the_database_is_away(
         assert (await channel.get_queue("planbrug.dead")).declaration_result.message_count == 0
 
 
+async def test_a_message_waits_while_there_is_no_room_for_another_plan(host: PartnerHost, tmp_path: Path) -> None:
+    """What HTTP answers with 429 stays in the queue here, and is no fault of the message."""
+    async with open_world(tmp_path, partner_amqp_url=host.url(), max_intake_at_once=1) as world:
+        body = await sealed(world, example())
+        with world.gateway.pressure.admitted():
+            await send(host, body)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while '"message_held"' not in world.logs():
+                    await asyncio.sleep(0.02)
+        assert (await taken(world))[0]["outcome"] == "created"
+
+
 async def test_a_gateway_does_not_start_on_another_topology(host: PartnerHost, tmp_path: Path) -> None:
     """A missing exchange is named, and so is a queue with other arguments for a user that may declare."""
     async with host.channel("guest") as channel:
