@@ -22,9 +22,10 @@ from gateway.seal import sha256_hex
 from gateway.sight import Look
 from gateway.store import choices as choice_rows
 from gateway.store import deliveries as rows
-from gateway.store import receipts, sequences, views
-from gateway.store.deliveries import PENDING, Beginning, DeliveryRow, Standing
+from gateway.store import lanes, receipts, sequences, views
+from gateway.store.deliveries import PENDING, Beginning, DeliveryRow
 from gateway.store.engine import Store, Transaction
+from gateway.store.lanes import Standing
 from gateway.store.locks import lane_key, lock
 from gateway.store.receipts import ReceiptRow
 from gateway.store.views import ViewRow, ViewState
@@ -132,7 +133,7 @@ class Beginner:
             views.end(tx, *attempt.view_key)
             return self._ended(tx, [row, *_others(tx, standing)], "withheld", look.reason, now)
         state = views.state_of(readers.get(attempt.view_key), look.fingerprint, now)
-        needed = standing.lane.unsettled == 1 or rows.yield_to(tx, row, state.version, now)
+        needed = standing.lane.unsettled == 1 or lanes.yield_to(tx, row, state.version, now)
         if not needed or lane.delivered_view == state.version:
             return self._ended(tx, [row], "unchanged", "same-view", now)
         if row.attempts >= self._most_attempts:
@@ -190,7 +191,7 @@ class Beginner:
 
 def _known(tx: Transaction, attempts: Sequence[Attempt]) -> Known:
     return (
-        rows.standings(tx, [attempt.delivery for attempt in attempts]),
+        lanes.standings(tx, [attempt.delivery for attempt in attempts]),
         choice_rows.choice_versions(tx, {who for attempt in attempts for who in attempt.look.choice_versions}),
         views.rows_of(tx, [attempt.view_key for attempt in attempts]),
     )
@@ -210,7 +211,7 @@ def _others(tx: Transaction, standing: Standing) -> list[DeliveryRow]:
     if standing.lane.unsettled == 1:
         return []
     row = standing.row
-    return [found for found in rows.pending_in_lane(tx, row.plan, row.recipient, row.lane) if found.id != row.id]
+    return [found for found in lanes.pending_in_lane(tx, row.plan, row.recipient, row.lane) if found.id != row.id]
 
 
 def _numbers(

@@ -26,6 +26,7 @@ from gateway.routing import lanes_of, planned
 from gateway.sight import Look, Reader, Sight
 from gateway.store import choices as rows
 from gateway.store import deliveries as delivery_rows
+from gateway.store import lanes as lane_rows
 from gateway.store import plans as plan_rows
 from gateway.store import views
 from gateway.store.choices import ChoicesRow
@@ -224,10 +225,10 @@ class Choosing:
             or not all(self._sight.still_holds(tx, look) for _, look in looks)
         ):
             return None
-        concerned, pending = {(lane.entry.id, lane.name) for lane, _ in looks}, delivery_rows.pending_lanes(tx, plan.id)
+        concerned, pending = {(lane.entry.id, lane.name) for lane, _ in looks}, lane_rows.pending_lanes(tx, plan.id)
         lock_lanes(tx, plan.id, concerned | pending)
         for recipient, lane_name in pending - concerned:
-            delivery_rows.end_pending(tx, plan.id, recipient, lane_name, state="withheld", reason="no-choice", now=now)
+            lane_rows.end_pending(tx, plan.id, recipient, lane_name, state="withheld", reason="no-choice", now=now)
         count = sum(self._apply_lane(tx, plan, lane, look, now) for lane, look in looks)
         self._reach("replan-written")
         return count
@@ -236,18 +237,16 @@ class Choosing:
         plan_id, recipient = plan.id, lane.entry.id
         if look.plan is None:
             views.end(tx, plan_id, look.reader.key)
-            delivery_rows.end_pending(tx, plan_id, recipient, lane.name, state="withheld", reason=look.reason, now=now)
+            lane_rows.end_pending(tx, plan_id, recipient, lane.name, state="withheld", reason=look.reason, now=now)
             return 0
-        pending = delivery_rows.pending_in_lane(tx, plan_id, recipient, lane.name)
+        pending = lane_rows.pending_in_lane(tx, plan_id, recipient, lane.name)
         if any(row.parts is None or look.permitted <= row.parts for row in pending):
             return 0
         fresh = planned(plan, lane, self._clock, now)
         _, state = self._sight.stamped(tx, look)
-        if not pending and delivery_rows.lane_state(tx, fresh).last_view == state.version:
+        if not pending and lane_rows.lane_state(tx, fresh).last_view == state.version:
             return 0
-        delivery_rows.end_pending(
-            tx, plan_id, recipient, lane.name, state="superseded", reason="newer-version", now=now
-        )
+        lane_rows.end_pending(tx, plan_id, recipient, lane.name, state="superseded", reason="newer-version", now=now)
         delivery_rows.add_deliveries(tx, [fresh])
         return 1
 

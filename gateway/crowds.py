@@ -12,7 +12,7 @@ from functools import partial
 
 from gateway.batch import Batch
 from gateway.clock import Clock
-from gateway.store import deliveries as rows
+from gateway.store import schedule
 from gateway.store.deliveries import DeliveryRow
 from gateway.store.engine import Store, StoreError
 
@@ -106,17 +106,17 @@ class Crowds:
     async def _put_off_together(self, found: Sequence[DeliveryRow]) -> Sequence[None]:
         now = self._clock.now()
         until = now + timedelta(seconds=PUT_OFF_SECONDS)
-        await self._store.write(partial(rows.put_off, found=found, until=until, now=now))
+        await self._store.write(partial(schedule.put_off, delivery_ids=[row.id for row in found], until=until, now=now))
         return [None] * len(found)
 
     async def _call_back(self, recipient: str) -> None:
         """Let the next of a recipient be taken again; with as many as there is room for, there may be more."""
         now = self._clock.now()
         try:
-            called = await self._store.write(lambda tx: rows.call_back(tx, recipient, rows.CALLED_BACK, now))
+            called = await self._store.write(lambda tx: schedule.call_back(tx, recipient, schedule.CALLED_BACK, now))
         except StoreError:
-            called = rows.CALLED_BACK  # they come by themselves; the next who leaves tries again
-        if called == rows.CALLED_BACK:
+            called = schedule.CALLED_BACK  # they come by themselves; the next who leaves tries again
+        if called == schedule.CALLED_BACK:
             self._put_off.add(recipient)
         if called:
             self._nudge()

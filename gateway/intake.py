@@ -25,6 +25,7 @@ from gateway.seal import MasterKey
 from gateway.sight import Sight
 from gateway.store import choices as choice_rows
 from gateway.store import deliveries as delivery_rows
+from gateway.store import lanes as lane_rows
 from gateway.store import plans as rows
 from gateway.store.engine import Store, Transaction
 from gateway.store.locks import lock, lock_lanes
@@ -202,13 +203,13 @@ class Intake:
         plan = prepared.plan
         wanted = {(lane.entry.id, lane.name) for lane in prepared.lanes}
         if plan.version > 1:
-            pending = delivery_rows.pending_lanes(tx, plan.id)
+            pending = lane_rows.pending_lanes(tx, plan.id)
             lock_lanes(tx, plan.id, pending)
             for recipient, lane in pending:
                 if (recipient, lane) in wanted:
-                    delivery_rows.make_room(tx, plan.id, recipient, lane, now)
+                    lane_rows.make_room(tx, plan.id, recipient, lane, now)
                 else:
-                    delivery_rows.end_pending(
+                    lane_rows.end_pending(
                         tx, plan.id, recipient, lane, state="superseded", reason="newer-version", now=now
                     )
         made = [planned(plan, lane, self._clock, now) for lane in prepared.lanes]

@@ -5,9 +5,16 @@ from datetime import datetime
 
 from sqlalchemy import and_, bindparam, func, or_, select, update
 
+from gateway.store.deliveries import PENDING
 from gateway.store.engine import Transaction
-from gateway.store.statements import one_of
-from gateway.store.tables import delivery
+from gateway.store.statements import is_any, one_of
+from gateway.store.tables import IS_PUT_OFF, delivery
+
+PUT_OFF = "recipient-busy"
+"""The reason of a delivery that waits until its recipient has room (`gateway.crowds`)."""
+
+CALLED_BACK = 64
+"""How many of them are taken again at a time."""
 
 _DUE = (
     select(delivery.c.id)
@@ -29,6 +36,28 @@ _CLAIM = (
     update(delivery)
     .where(one_of(delivery.c.id, "ids"))
     .values(state="queued", due_at=bindparam("lease"), next_attempt_at=None, updated_at=bindparam("now"))
+)
+_PUT_OFF = (
+    update(delivery)
+    .where(one_of(delivery.c.id, "ids"), is_any(delivery.c.state, PENDING))
+    .values(
+        state="waiting",
+        reason=PUT_OFF,
+        due_at=bindparam("until"),
+        next_attempt_at=bindparam("until"),
+        updated_at=bindparam("now"),
+    )
+)
+_NEXT_PUT_OFF = (
+    select(delivery.c.id)
+    .where(delivery.c.recipient == bindparam("who"), delivery.c.state == "waiting", IS_PUT_OFF)
+    .order_by(delivery.c.id)
+    .limit(bindparam("most"))
+)
+_CALL_BACK = (
+    update(delivery)
+    .where(delivery.c.id.in_(_NEXT_PUT_OFF))
+    .values(due_at=bindparam("now"), next_attempt_at=bindparam("now"))
 )
 _LOOK_AGAIN = (
     update(delivery).where(one_of(delivery.c.id, "ids"), delivery.c.state == "queued").values(due_at=bindparam("at"))
@@ -72,3 +101,13 @@ def claim_due(tx: Transaction, now: datetime, lease_until: datetime, limit: int)
 def look_again(tx: Transaction, ids: Iterable[str], at: datetime) -> None:
     """Let the relay take these again at `at`: the broker did not confirm them."""
     tx.execute(_LOOK_AGAIN, {"ids": ids, "at": at})
+
+
+def put_off(tx: Transaction, delivery_ids: Iterable[str], *, until: datetime, now: datetime) -> None:
+    """Let deliveries wait until their recipient has room, and until `until` at the latest."""
+    tx.execute(_PUT_OFF, {"ids": delivery_ids, "until": until, "now": now})
+
+
+def call_back(tx: Transaction, recipient: str, most: int, now: datetime) -> int:
+    """Let what was put off for a recipient be taken again, the oldest first; return how many."""
+    return tx.execute(_CALL_BACK, {"who": recipient, "most": most, "now": now}).rowcount
