@@ -24,7 +24,18 @@ FAILPOINTS = (
     "replan-written",
     "replan-committed",
 )
-"""Every failpoint, in the order of a plan's way. `…-written` is inside a transaction, `…-committed` just after it."""
+"""Every failpoint of a plan that comes in and is sent, in the order of its way. `…-written` is inside a transaction, `…-committed` just
+after it."""
+
+PARTNER_FAILPOINTS = (
+    "message-kept",
+    "message-remembered",
+    "pull-written",
+    "pull-committed",
+    "receipt-written",
+    "receipt-committed",
+)
+"""And those of the exchange with partners over AMQP."""
 
 Reach = Callable[[str], None]
 """Called at each failpoint with its name."""
@@ -33,7 +44,7 @@ Reach = Callable[[str], None]
 def is_failpoint(text: str) -> bool:
     """Say whether `text` is a failpoint, or `name:k` for the k-th time that it is reached."""
     name, _, count = text.partition(":")
-    return name in FAILPOINTS and (count.isdecimal() or text == name)
+    return name in (*FAILPOINTS, *PARTNER_FAILPOINTS) and (count.isdecimal() or text == name)
 
 
 def failing_at(text: str) -> Reach:

@@ -12,6 +12,7 @@ from gateway.clock import Clock
 from gateway.directory import Directory
 from gateway.envelope import EncryptionKey, EnvelopeError, Opened, sealed_limit
 from gateway.errors import Refusal
+from gateway.failpoints import Reach
 from gateway.intake import Intake
 from gateway.logs import Log
 from gateway.pressure import Pressure
@@ -62,6 +63,7 @@ class Inbound:
         clock: Clock,
         log: Log,
         max_body_bytes: int,
+        reach: Reach,
     ) -> None:
         self._store = store
         self._directory = directory
@@ -73,6 +75,7 @@ class Inbound:
         self._clock = clock
         self._log = log
         self._max_body_bytes = max_body_bytes
+        self._reach = reach
 
     async def take(self, arrival: Arrival) -> Fault | None:
         """Take one message. None: its plan is kept. A fault: it never will be. Raises LaterError."""
@@ -118,6 +121,7 @@ class Inbound:
             return Fault("format")
         with self._pressure.admitted():
             received = await self._intake.receive(opened.body, form, caller, letter.key)
+        self._reach("message-kept")
         row = InboxRow(
             client=client,
             message=letter.key,
@@ -126,6 +130,7 @@ class Inbound:
             at=self._clock.now(),
         )
         await self._store.write(partial(rows.add_message, row=row))
+        self._reach("message-remembered")
         return received.outcome
 
     async def _caller(self, letter: Letter) -> Caller:

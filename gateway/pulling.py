@@ -14,6 +14,7 @@ from gateway.callers import Caller
 from gateway.clock import Clock
 from gateway.directory import Directory, Lane
 from gateway.errors import Refusal, refusal
+from gateway.failpoints import Reach
 from gateway.locks import ResidentLocks
 from gateway.logs import Log
 from gateway.render import Renderer, UnknownFormatError
@@ -65,6 +66,7 @@ class Pulling:
         clock: Clock,
         log: Log,
         receipt_deadline_seconds: float,
+        reach: Reach,
     ) -> None:
         self._store = store
         self._sight = sight
@@ -74,6 +76,7 @@ class Pulling:
         self._clock = clock
         self._log = log
         self._receipt_deadline = timedelta(seconds=receipt_deadline_seconds)
+        self._reach = reach
 
     async def pull(self, delivery_id: str, caller: Caller) -> Document:
         """Return what the recipient may see of a delivery now. Raises Refusal; not-found when that is nothing, whatever the reason."""
@@ -83,6 +86,7 @@ class Pulling:
             raise Refusal("internal")
         async with self._residents.shared(plan.residents):
             given = await self._given(row, plan, caller)
+        self._reach("pull-committed")
         if given == "withheld":
             raise Refusal("not-found")
         return given
@@ -91,6 +95,7 @@ class Pulling:
         """Acknowledge a delivery whose bytes have this hash. Raises Refusal: state before a pull, document for another hash."""
         own = await self._own_row(delivery_id, caller)
         row = await self._store.write(partial(self._confirmed, own=own, sha256=sha256))
+        self._reach("receipt-committed")
         self._say(row)
         return row
 
@@ -187,6 +192,7 @@ class Pulling:
             deadline=now + self._receipt_deadline,
             now=now,
         )
+        self._reach("pull-written")
         return Document(body=body, content_type=content_type, sequence=row.sequence, sha256=sha256)
 
     def _confirmed(self, tx: Transaction, own: DeliveryRow, sha256: str) -> DeliveryRow:
@@ -205,6 +211,7 @@ class Pulling:
             assert row.receipt is not None  # noqa: S101 - there is a hash, so there is a receipt
             receipts.settle_receipts(tx, [(row.receipt, "acknowledged")])
             rows.finish(tx, row, state="acknowledged", reason=None, now=self._clock.now())
+        self._reach("receipt-written")
         return rows.get_delivery(tx, own.id) or row
 
     def _say(self, row: DeliveryRow) -> None:

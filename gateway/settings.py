@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from gateway.failpoints import FAILPOINTS, is_failpoint
+from gateway.failpoints import FAILPOINTS, PARTNER_FAILPOINTS, is_failpoint
 
 _PREFIX = "PLANBRUG_"
 
@@ -79,7 +79,9 @@ class Settings(BaseSettings):
             (demo or not self.failpoint, "FAILPOINT works in MODE=demo only"),
             (
                 not self.failpoint or is_failpoint(self.failpoint),
-                "FAILPOINT is one of " + ", ".join(FAILPOINTS) + "; with :k behind it the k-th time",
+                "FAILPOINT is one of "
+                + ", ".join((*FAILPOINTS, *PARTNER_FAILPOINTS))
+                + "; with :k behind it the k-th time",
             ),
             (demo or self.master_key_file is not None, "MODE=production needs MASTER_KEY_FILE (32 bytes, base64)"),
             (demo or bool(self.public_url), "MODE=production needs PUBLIC_URL, the address that callers use"),

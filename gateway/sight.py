@@ -3,6 +3,7 @@
 Nothing is cached about the answer. Compiled choices are kept per version, and the version is read anew for every look.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -26,7 +27,7 @@ from mappings.codes import Purpose
 from mappings.plan import PLAN_TO_JSON, SupportPlan, contact_id, identity_id
 from mappings.references import renamed
 
-PLANS_IN_HAND = 512
+PLANS_IN_HAND = 1_000
 INDEXES_IN_HAND = 10_000
 """How many opened plans and compiled sets of choices are kept in memory; the oldest make room."""
 
@@ -106,8 +107,8 @@ class Sight:
         self._clock = clock
         self._grounds = grounds
         self._signed_is_decision = signed_is_decision
-        self._indexes: dict[str, ChoiceIndex] = {}
-        self._opened: dict[tuple[str, int], SupportPlan] = {}
+        self._indexes: OrderedDict[str, ChoiceIndex] = OrderedDict()
+        self._opened: OrderedDict[tuple[str, int], SupportPlan] = OrderedDict()
 
     async def load(self, plan_id: str, version: int | None = None) -> SupportPlan | None:
         """Open a version of a plan, by default the current one; None when there is no such plan."""
@@ -213,9 +214,9 @@ class Sight:
         return made
 
 
-def _forget_oldest(kept: dict[Any, Any], most: int) -> None:
+def _forget_oldest(kept: OrderedDict[Any, Any], most: int) -> None:
     while len(kept) > most:
-        del kept[next(iter(kept))]
+        kept.popitem(last=False)
 
 
 def _narrowed(decision: Decision, within: frozenset[str]) -> Decision:

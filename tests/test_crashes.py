@@ -14,7 +14,7 @@ from world import RESTING, example, receiving
 
 from gateway.client import CallError, GatewayClient
 from gateway.demo.vlinderstad import FINN_CHOICES, MARLOES_CHOICES
-from gateway.failpoints import FAILPOINTS, is_failpoint
+from gateway.failpoints import FAILPOINTS, PARTNER_FAILPOINTS, is_failpoint
 
 GATEWAY = Path(__file__).parents[1] / "gateway"
 PATIENCE_SECONDS = 60
@@ -37,7 +37,9 @@ def reached(path: Path) -> list[str]:
 
 def test_every_failpoint_is_in_the_code_once_and_listed() -> None:
     """The list and the calls in the code name the same places."""
-    assert sorted(name for path in GATEWAY.rglob("*.py") for name in reached(path)) == sorted(FAILPOINTS)
+    assert sorted(name for path in GATEWAY.rglob("*.py") for name in reached(path)) == sorted(
+        (*FAILPOINTS, *PARTNER_FAILPOINTS)
+    )
 
 
 @pytest.mark.parametrize("text", ["delivery-sent", "delivery-sent:3"])
