@@ -1,16 +1,13 @@
-"""The one way in for plans: read, name, compare with what is there, and keep version and deliveries in one transaction.
+"""The one way in for plans: read, name, compare with what is there, and keep version and deliveries in one transaction (`keeping`).
 
 Nothing is half-stored: a document is refused whole, or kept whole with its deliveries planned.
 """
 
 from collections.abc import Callable
-from datetime import datetime
-from functools import partial
 from typing import Any
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
 
 from consent.voices import amsterdam_day
 from gateway.callers import Caller
@@ -18,17 +15,13 @@ from gateway.clock import Clock
 from gateway.directory import Directory, Snapshot
 from gateway.errors import Refusal
 from gateway.failpoints import Reach
+from gateway.keeping import Keep, Keeping, OvertakenError
 from gateway.logs import Log
 from gateway.preparation import Preparation, Prepared
-from gateway.routing import planned
 from gateway.seal import MasterKey
 from gateway.sight import Sight
-from gateway.store import choices as choice_rows
-from gateway.store import deliveries as delivery_rows
-from gateway.store import lanes as lane_rows
 from gateway.store import plans as rows
-from gateway.store.engine import Store, Transaction
-from gateway.store.locks import lock, lock_lanes
+from gateway.store.engine import Store
 from gateway.store.plans import KeyUse
 from mappings.errors import Finding, MappingError
 from mappings.format import Draft, Format, Loss
@@ -54,10 +47,6 @@ class Received(Struct, frozen=True, kw_only=True):
     pointers: dict[str, str]
     quality: tuple[QualityFinding, ...]
     loss: tuple[Loss, ...]
-
-
-class _BegunAgainError(Exception):
-    """Somebody else wrote first; nothing of this transaction is kept."""
 
 
 class Intake:
@@ -87,6 +76,7 @@ class Intake:
         self._test_numbers_only = test_numbers_only
         self._nudge = nudge
         self._reach = reach
+        self._keeping = Keeping(store=store, clock=clock, reach=reach)
 
     async def receive(self, body: bytes, form: Format, caller: Caller, key: str | None) -> Received:
         """Take a plan document in. Raises Refusal, with every finding and no value, and then nothing is kept."""
@@ -102,10 +92,8 @@ class Intake:
             use = self._use(key, body, prepared)
             self._reach("intake-sealed")
             try:
-                deliveries = await self._store.write(
-                    partial(self._keep, prepared=prepared, caller=caller, key=key, use=use)
-                )
-            except _BegunAgainError:
+                deliveries = await self._keeping.keep(Keep(prepared=prepared, caller=caller, key=key, use=use))
+            except OvertakenError:
                 used = await self._use_of(key, body, caller)
                 continue
             self._reach("intake-committed")
@@ -168,58 +156,6 @@ class Intake:
         if self._test_numbers_only:
             _only_test_numbers(draft, body)
         return draft
-
-    def _keep(
-        self, tx: Transaction, prepared: Prepared, caller: Caller, key: str | None, use: KeyUse
-    ) -> tuple[str, ...]:
-        """In one transaction: residents, version, deliveries, wake-ups and key. Raises _BegunAgainError: somebody was first."""
-        now = self._clock.now()
-        lock(tx, "choices", *prepared.plan.residents, shared=True)
-        for fingerprint, resident in prepared.resident_fingerprints.items():
-            _first(rows.add_resident(tx, fingerprint, resident) == resident)
-        _first(choice_rows.choice_versions(tx, prepared.plan.residents) == prepared.choice_versions)
-        deliveries = self._kept_version(tx, prepared, caller, now) if prepared.row else ()
-        if key is not None:
-            used = replace(use, deliveries=deliveries)
-            _first(rows.add_key_use(tx, caller.client.client_id, key, used, now))
-        self._reach("intake-written")
-        return deliveries
-
-    def _kept_version(self, tx: Transaction, prepared: Prepared, caller: Caller, now: datetime) -> tuple[str, ...]:
-        assert prepared.row is not None  # noqa: S101 - for the type checker
-        added = rows.add_version(
-            tx,
-            prepared.row,
-            source=caller.organisation,
-            number_fingerprint=prepared.number_fingerprint,
-            residents=prepared.plan.residents,
-        )
-        _first(added)
-        choice_rows.add_wakeups(tx, prepared.wakeups)
-        return self._plan_deliveries(tx, prepared, now)
-
-    def _plan_deliveries(self, tx: Transaction, prepared: Prepared, now: datetime) -> tuple[str, ...]:
-        """Plan one delivery per endpoint; what was pending for an endpoint that is no longer concerned has had its day."""
-        plan = prepared.plan
-        wanted = {(lane.entry.id, lane.name) for lane in prepared.lanes}
-        if plan.version > 1:
-            pending = lane_rows.pending_lanes(tx, plan.id)
-            lock_lanes(tx, plan.id, pending)
-            for recipient, lane in pending:
-                if (recipient, lane) in wanted:
-                    lane_rows.make_room(tx, plan.id, recipient, lane, now)
-                else:
-                    lane_rows.end_pending(
-                        tx, plan.id, recipient, lane, state="superseded", reason="newer-version", now=now
-                    )
-        made = [planned(plan, lane, self._clock, now) for lane in prepared.lanes]
-        delivery_rows.add_deliveries(tx, made)
-        return tuple(row.id for row in made)
-
-
-def _first(holds: bool) -> None:  # noqa: FBT001 - reads as a sentence: first, or begin again
-    if not holds:
-        raise _BegunAgainError
 
 
 def _only_test_numbers(draft: Draft, body: bytes) -> None:

@@ -3,6 +3,7 @@
 Nothing is written here but data keys; what was read may have changed by the time of writing, and the transaction checks that.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, time
 from functools import partial
 
@@ -10,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from consent.voices import AMSTERDAM, amsterdam_day, days_of_change
+from gateway.batch import Batch
 from gateway.callers import Caller
 from gateway.clock import Clock
 from gateway.directory import Lane, Snapshot
@@ -24,6 +26,9 @@ from gateway.store.plans import PlanRow, VersionRow
 from gateway.vault import Vault
 from mappings.format import Draft, Format
 from mappings.plan import Identity, SupportPlan
+
+TOGETHER = 64
+"""Documents that are looked up together, at most."""
 
 
 class Prepared(Struct, frozen=True, kw_only=True):
@@ -48,6 +53,8 @@ class Preparation:
         self._sight = sight
         self._master = master
         self._clock = clock
+        self._by_number: Batch[str, PlanRow | None] = Batch(self._plans_of_numbers, most=TOGETHER)
+        self._known_residents: Batch[list[str], dict[str, str]] = Batch(self._residents_of_prints, most=TOGETHER)
 
     async def prepare(
         self, draft: Draft, body: bytes, form: Format, caller: Caller, snapshot: Snapshot, *, fresh: bool
@@ -86,13 +93,9 @@ class Preparation:
     async def _current(self, draft: Draft, number_fingerprint: str | None, caller: Caller) -> PlanRow | None:
         """Find the plan that this document is a version of: by (source, its plan number), else by `planId`, else it is new."""
         plan_id = draft.plan.id
-        found = await self._store.read(
-            lambda tx: (
-                (number_fingerprint and rows.plan_by_number(tx, number_fingerprint))
-                or (plan_id and rows.plan_by_id(tx, plan_id))
-                or None
-            )
-        )
+        found = await self._by_number.ask(number_fingerprint) if number_fingerprint else None
+        if found is None and plan_id:
+            found = await self._store.read(lambda tx: rows.plan_by_id(tx, plan_id))
         if plan_id and (found is None or found.source != caller.organisation):
             raise refusal("document", "/planId", "name a plan of your own at this gateway, or leave planId out")
         if plan_id and found is not None and found.id != plan_id:
@@ -117,7 +120,7 @@ class Preparation:
         }
         _each_once(draft, by_number)
         prints = [*by_number.values(), *by_reference.values()]
-        found = await self._store.read(lambda tx: rows.residents_by_fingerprint(tx, prints))
+        found = await self._known_residents.ask(prints)
         kept: dict[str, str] = {}
         residents: dict[str, str] = {}
         for who, reference in draft.references.items():
@@ -159,6 +162,15 @@ class Preparation:
             received_from=caller.client.client_id,
         )
         return row, plan
+
+    async def _plans_of_numbers(self, numbers: Sequence[str]) -> list[PlanRow | None]:
+        found = await self._store.read(lambda tx: rows.plans_by_number(tx, numbers))
+        return [found.get(number) for number in numbers]
+
+    async def _residents_of_prints(self, asked: Sequence[list[str]]) -> list[dict[str, str]]:
+        prints = {each for some in asked for each in some}
+        found = await self._store.read(lambda tx: rows.residents_by_fingerprint(tx, prints))
+        return [{each: found[each] for each in some if each in found} for some in asked]
 
     def _birthdays(self, plan: SupportPlan) -> tuple[tuple[str, datetime], ...]:
         """Return when a birthday changes who decides, as the first moment of that day in the Netherlands."""

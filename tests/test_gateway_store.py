@@ -31,7 +31,7 @@ from gateway.store.deliveries import DeliveryRow
 from gateway.store.engine import RuleError, Store, StoreError, Transaction
 from gateway.store.migrate import migrate
 from gateway.store.opening import open_store
-from gateway.store.plans import KeyUse, VersionRow
+from gateway.store.plans import KeyUse, NewVersion, VersionRow
 from gateway.store.receipts import PartLine, ReceiptRow
 from gateway.store.sqlite import GROUP_COMMIT
 from gateway.store.views import Disclosure
@@ -394,31 +394,53 @@ def version(number: int, plan: str = "p") -> VersionRow:
     )
 
 
+def new_version(row: VersionRow, number: str | None, *residents: str) -> NewVersion:
+    """Return a version to keep."""
+    return NewVersion(row=row, source="team", number_fingerprint=number, residents=residents)
+
+
+async def kept(store: Store, *versions: NewVersion) -> bool:
+    """Keep versions together; say whether they were kept."""
+
+    def work(tx: Transaction) -> None:
+        if not plans.add_versions(tx, versions):
+            raise LookupError
+
+    try:
+        await store.write(work)
+    except LookupError:
+        return False
+    return True
+
+
 class TestPlans:
     """Versions follow each other, and a plan number is one plan."""
 
     async def test_versions_follow_each_other(self, store: Store) -> None:
-        """One that was first wins; the second of the same number writes nothing."""
-        asked = {"source": "team", "number_fingerprint": "n", "residents": ("a", "b")}
-        added = [await store.write(lambda tx, n=n: plans.add_version(tx, version(n), **asked)) for n in (1, 1, 3, 2, 2)]
-        assert added == [True, False, False, True, False]
+        """The next is kept; one that is not the next is not, and takes along what it came with."""
+        added = [await kept(store, new_version(version(n), "n", "a", "b")) for n in (1, 3, 2, 2)]
+        assert added == [True, False, True, False]
+        assert not await kept(store, new_version(version(1, "q"), "q"), new_version(version(2), "n"))
         assert await store.read(lambda tx: plans.version_of(tx, "p")) == version(2)
         assert await store.read(lambda tx: plans.version_of(tx, "p", 1)) == version(1)
         assert await store.read(lambda tx: plans.version_of(tx, "p", 3)) is None
         assert [row.version for row in await store.read(lambda tx: plans.plans_of_resident(tx, "a"))] == [2]
+        assert await store.read(plans.count_plans) == 1
+
+    async def test_versions_come_together(self, store: Store) -> None:
+        """First ones and next ones in one transaction."""
+        assert await kept(store, new_version(version(1), "n"))
+        assert await kept(store, new_version(version(2), "n"), new_version(version(1, "q"), None, "a"))
+        assert await store.read(lambda tx: plans.version_of(tx, "p")) == version(2)
+        assert await store.read(lambda tx: plans.version_of(tx, "q")) == version(1, "q")
 
     async def test_a_number_names_one_plan(self, store: Store) -> None:
         """A second plan under it is not written, and what is without a number does not clash."""
         for plan, number in (("p", "n"), ("q", "n"), ("r", None), ("s", None)):
-
-            def work(tx: Transaction, plan: str = plan, number: str | None = number) -> bool:
-                row = version(1, plan)
-                return plans.add_version(tx, row, source="t", number_fingerprint=number, residents=("a",))
-
-            assert await store.write(work) is (plan != "q")
-        found = await store.read(lambda tx: plans.plan_by_number(tx, "n"))
-        assert found is not None
-        assert (found.id, await store.read(plans.count_plans)) == ("p", 3)
+            assert await kept(store, new_version(version(1, plan), number, "a")) is (plan != "q")
+        found = await store.read(lambda tx: plans.plans_by_number(tx, ["n", "x"]))
+        assert {number: row.id for number, row in found.items()} == {"n": "p"}
+        assert await store.read(plans.count_plans) == 3
 
     async def test_whoever_is_first_names_the_resident(self, store: Store) -> None:
         """The second learns who it is."""

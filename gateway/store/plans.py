@@ -1,7 +1,7 @@
 """Plans, their versions and whom they are about. A row's `body` is sealed; this file never sees a plan."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -47,11 +47,21 @@ class KeyUse(Struct, frozen=True, kw_only=True):
     deliveries: tuple[str, ...] = ()
 
 
+class NewVersion(Struct, frozen=True, kw_only=True):
+    """A version to keep: of which source's plan, under which number, about whom."""
+
+    row: VersionRow
+    source: str
+    number_fingerprint: str | None
+    residents: tuple[str, ...]
+
+
 _BY_FINGERPRINT = select(resident_identifier.c.fingerprint, resident_identifier.c.resident).where(
     one_of(resident_identifier.c.fingerprint, "fingerprints")
 )
 _PLAN = select(plan.c.id, plan.c.source, plan.c.version)
-_BY_NUMBER = _PLAN.where(plan.c.number_fingerprint == bindparam("number"))
+_BY_NUMBERS = _PLAN.add_columns(plan.c.number_fingerprint).where(one_of(plan.c.number_fingerprint, "numbers"))
+_COUNT_THESE = select(func.count()).select_from(plan).where(one_of(plan.c.id, "ids"))
 _BY_ID = _PLAN.where(plan.c.id == bindparam("key"))
 _VERSION = (
     select(plan_version)
@@ -70,6 +80,7 @@ _NEXT = (
     )
 )
 _ADD_VERSION = insert(plan_version)
+_VERSION_NAMES = VersionRow.__struct_fields__
 _OF_RESIDENT = (
     _PLAN.join(plan_resident, plan_resident.c.plan == plan.c.id)
     .where(plan_resident.c.resident == bindparam("who"))
@@ -82,7 +93,7 @@ _KEY_USE = select(idempotency).where(
 )
 
 
-def residents_by_fingerprint(tx: Transaction, fingerprints: list[str]) -> dict[str, str]:
+def residents_by_fingerprint(tx: Transaction, fingerprints: Iterable[str]) -> dict[str, str]:
     """Return resident ids by the keyed hash of their identifiers; unknown ones are absent."""
     rows = tx.execute(_BY_FINGERPRINT, {"fingerprints": fingerprints})
     return {row.fingerprint: row.resident for row in rows}
@@ -95,9 +106,10 @@ def add_resident(tx: Transaction, fingerprint: str, resident: str) -> str:
     return residents_by_fingerprint(tx, [fingerprint])[fingerprint]
 
 
-def plan_by_number(tx: Transaction, number_fingerprint: str) -> PlanRow | None:
-    """Return the plan that a source knows by this number."""
-    return _to_plan(tx.execute(_BY_NUMBER, {"number": number_fingerprint}).one_or_none())
+def plans_by_number(tx: Transaction, number_fingerprints: Iterable[str]) -> dict[str, PlanRow]:
+    """Return the plans that sources know by these numbers."""
+    found = tx.execute(_BY_NUMBERS, {"numbers": number_fingerprints})
+    return {row.number_fingerprint: PlanRow(id=row.id, source=row.source, version=row.version) for row in found}
 
 
 def plan_by_id(tx: Transaction, plan_id: str) -> PlanRow | None:
@@ -111,22 +123,20 @@ def version_of(tx: Transaction, plan_id: str, version: int | None = None) -> Ver
     return VersionRow(**row._asdict()) if row else None
 
 
-def add_version(
-    tx: Transaction, row: VersionRow, *, source: str, number_fingerprint: str | None, residents: tuple[str, ...]
-) -> bool:
-    """Keep a new version and make it the current one; False when another version came first, and nothing was written."""
-    if row.version == 1:
-        made = {"id": row.plan, "source": source, "number_fingerprint": number_fingerprint, "version": 1}
-        if not insert_absent(tx, plan, made):
+def add_versions(tx: Transaction, versions: Sequence[NewVersion]) -> bool:
+    """Keep new versions and make them the current ones; False when another came first, and nothing of this may be kept."""
+    first = [each for each in versions if each.row.version == 1]
+    insert_all_absent(tx, plan, [_new_plan(each) for each in first])
+    ids = [each.row.plan for each in first]
+    if first and tx.execute(_COUNT_THESE, {"ids": ids}).scalar_one() != len(set(ids)):
+        return False
+    for each in versions:
+        if each.row.version > 1 and tx.execute(_NEXT, _next(each)).rowcount != 1:
             return False
-    else:
-        moved = tx.execute(
-            _NEXT, {"key": row.plan, "before": row.version - 1, "after": row.version, "number": number_fingerprint}
-        )
-        if moved.rowcount != 1:
-            return False
-    tx.execute(_ADD_VERSION, {name: getattr(row, name) for name in row.__struct_fields__})
-    insert_all_absent(tx, plan_resident, [{"plan": row.plan, "resident": resident} for resident in residents])
+    if versions:
+        tx.execute(_ADD_VERSION, [{name: getattr(each.row, name) for name in _VERSION_NAMES} for each in versions])
+    about = [{"plan": each.row.plan, "resident": resident} for each in versions for resident in each.residents]
+    insert_all_absent(tx, plan_resident, about)
     return True
 
 
@@ -169,3 +179,21 @@ def add_key_use(tx: Transaction, client: str, key: str, use: KeyUse, at: datetim
 
 def _to_plan(row: Any) -> PlanRow | None:
     return PlanRow(id=row.id, source=row.source, version=row.version) if row else None
+
+
+def _new_plan(each: NewVersion) -> dict[str, Any]:
+    return {
+        "id": each.row.plan,
+        "source": each.source,
+        "number_fingerprint": each.number_fingerprint,
+        "version": each.row.version,
+    }
+
+
+def _next(each: NewVersion) -> dict[str, Any]:
+    return {
+        "key": each.row.plan,
+        "before": each.row.version - 1,
+        "after": each.row.version,
+        "number": each.number_fingerprint,
+    }
