@@ -332,7 +332,10 @@ def contestant(name: str, place: Place, port: int) -> Contestant:
 
 
 async def settled(who: Contestant) -> None:
-    """Wait until a contestant's own books say that everything is receipted. Raises TimeoutError: something was lost."""
-    async with asyncio.timeout(SETTLED_SECONDS):
-        while await who.open_deliveries():  # noqa: ASYNC110 - the books are another process's
-            await asyncio.sleep(0.1)
+    """Wait until a contestant's own books say that everything is receipted. Raises ChildError: something was lost."""
+    try:
+        async with asyncio.timeout(SETTLED_SECONDS):
+            while await who.open_deliveries():  # noqa: ASYNC110 - the books are another process's
+                await asyncio.sleep(0.1)
+    except TimeoutError as error:
+        raise childs.ChildError(f"{who.name}: {await who.open_deliveries()} deliveries are never receipted") from error

@@ -226,7 +226,7 @@ class Choosing:
         ):
             return None
         concerned, pending = {(lane.entry.id, lane.name) for lane, _ in looks}, lane_rows.pending_lanes(tx, plan.id)
-        lock_lanes(tx, plan.id, concerned | pending)
+        lock_lanes(tx, [(plan.id, *lane) for lane in concerned | pending])
         for recipient, lane_name in pending - concerned:
             lane_rows.end_pending(tx, plan.id, recipient, lane_name, state="withheld", reason="no-choice", now=now)
         count = sum(self._apply_lane(tx, plan, lane, look, now) for lane, look in looks)

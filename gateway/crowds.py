@@ -86,8 +86,10 @@ class Crowds:
         """Say whether a delivery may go to the gate; otherwise it was put off."""
         if not self._gates.crowded(row.recipient):
             return True
-        self._put_off.add(row.recipient)
         await self._putting_off.ask(row)
+        self._put_off.add(row.recipient)
+        if self._gates.has_room(row.recipient):
+            self._begin_calling_back(row.recipient)
         return False
 
     @asynccontextmanager
@@ -98,10 +100,13 @@ class Crowds:
                 yield
         finally:
             if recipient in self._put_off and self._gates.has_room(recipient):
-                self._put_off.discard(recipient)
-                task = asyncio.create_task(self._call_back(recipient))
-                self._calling.add(task)
-                task.add_done_callback(self._calling.discard)
+                self._begin_calling_back(recipient)
+
+    def _begin_calling_back(self, recipient: str) -> None:
+        self._put_off.discard(recipient)
+        task = asyncio.create_task(self._call_back(recipient))
+        self._calling.add(task)
+        task.add_done_callback(self._calling.discard)
 
     async def _put_off_together(self, found: Sequence[DeliveryRow]) -> Sequence[None]:
         now = self._clock.now()

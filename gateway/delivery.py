@@ -4,6 +4,7 @@ pending → withheld (nothing to see) · unchanged (same view) · superseded (a 
         → sent → acknowledged | waiting → … → parked
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
@@ -20,11 +21,11 @@ from gateway.logs import Log
 from gateway.outcomes import Outcome
 from gateway.render import Renderer
 from gateway.sending import Sends
-from gateway.settling import Settler
+from gateway.settling import Settled, Settler
 from gateway.sight import Reader, Sight
 from gateway.store import deliveries as rows
 from gateway.store.deliveries import PENDING, DeliveryRow
-from gateway.store.engine import Store
+from gateway.store.engine import Store, StoreError
 from mappings.plan import SupportPlan
 
 LEASE_SLACK_SECONDS = 10
@@ -35,6 +36,7 @@ WAKES = 1024
 """Deliveries in hand at once: several recipients that have just died must fit beside the living."""
 
 LOOKS = 16
+SETTLE_PAUSES_SECONDS = (0.1, 0.5, 1, 2, 4)
 
 
 class LookError(Exception):
@@ -145,9 +147,18 @@ class Deliverer:
         self._reach("delivery-settled")
 
     async def _settle(self, attempt: Attempt, answer: Answer) -> None:
-        settled = await self._settler.settle(attempt, answer)
+        settled = await self._settled(attempt, answer)
         seconds = self._clock.ticks() - attempt.ticks
         self._say(settled.row, settled.outcome, status=answer.status, seconds=seconds)
+
+    async def _settled(self, attempt: Attempt, answer: Answer) -> Settled:
+        """Settle, and again while the database is away: what was answered is not sent again for that. The lease outlasts the pauses."""
+        for pause_seconds in SETTLE_PAUSES_SECONDS:
+            try:
+                return await self._settler.settle(attempt, answer)
+            except StoreError:
+                await asyncio.sleep(pause_seconds)
+        return await self._settler.settle(attempt, answer)
 
     async def _begin(self, row: DeliveryRow, plan: SupportPlan) -> tuple[Attempt, Parcel] | None:
         """Look, and begin to send what was seen; look again when anything changed in between. None: nothing to send.

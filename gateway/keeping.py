@@ -66,7 +66,8 @@ class Keeping:
         if not rows.add_versions(tx, [_version(keep) for keep in new]):
             raise OvertakenError
         choice_rows.add_wakeups(tx, [wakeup for keep in new for wakeup in keep.prepared.wakeups])
-        made = [self._planned(tx, keep, now) if keep.prepared.row is not None else [] for keep in keeps]
+        _make_room(tx, new, now)
+        made = [self._planned(keep, now) if keep.prepared.row is not None else [] for keep in keeps]
         delivery_rows.add_deliveries(tx, [row for deliveries in made for row in deliveries])
         kept = [tuple(row.id for row in deliveries) for deliveries in made]
         for keep, deliveries in zip(keeps, kept, strict=True):
@@ -74,21 +75,22 @@ class Keeping:
         self._reach("intake-written")
         return kept
 
-    def _planned(self, tx: Transaction, keep: Keep, now: datetime) -> list[DeliveryRow]:
-        """Plan one delivery per endpoint; what was pending for an endpoint that is no longer concerned has had its day."""
-        plan = keep.prepared.plan
-        wanted = {(lane.entry.id, lane.name) for lane in keep.prepared.lanes}
-        if plan.version > 1:
-            pending = lane_rows.pending_lanes(tx, plan.id)
-            lock_lanes(tx, plan.id, pending)
-            for recipient, lane in pending:
-                if (recipient, lane) in wanted:
-                    lane_rows.make_room(tx, plan.id, recipient, lane, now)
-                else:
-                    lane_rows.end_pending(
-                        tx, plan.id, recipient, lane, state="superseded", reason="newer-version", now=now
-                    )
-        return [planned(plan, lane, self._clock, now) for lane in keep.prepared.lanes]
+    def _planned(self, keep: Keep, now: datetime) -> list[DeliveryRow]:
+        """Return one delivery per endpoint."""
+        return [planned(keep.prepared.plan, lane, self._clock, now) for lane in keep.prepared.lanes]
+
+
+def _make_room(tx: Transaction, keeps: Sequence[Keep], now: datetime) -> None:
+    """Supersede what is pending and has not begun; for an endpoint that is no longer concerned everything pending has had its day."""
+    plans = [keep.prepared.plan.id for keep in keeps if keep.prepared.plan.version > 1]
+    pending = [(plan, *lane) for plan in plans for lane in lane_rows.pending_lanes(tx, plan)]
+    lock_lanes(tx, pending)
+    wanted = {(keep.prepared.plan.id, lane.entry.id, lane.name) for keep in keeps for lane in keep.prepared.lanes}
+    for lane in pending:
+        if lane in wanted:
+            lane_rows.make_room(tx, *lane, now)
+        else:
+            lane_rows.end_pending(tx, *lane, state="superseded", reason="newer-version", now=now)
 
 
 def _hold_residents(tx: Transaction, keeps: Sequence[Keep]) -> None:

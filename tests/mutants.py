@@ -355,7 +355,7 @@ TOGETHER = [
            _BETWEEN + "TestWithdrawal::test_a_lost_connection_is_made_again"),
     Mutant("a bell hears itself", "gateway/store/bell.py", "if payload != self._name:", "if True:",
            _BETWEEN + "TestBell::test_it_rings_in_every_other_gateway"),
-    Mutant("what was put off is forgotten", "gateway/crowds.py", "        self._put_off.add(row.recipient)\n", "",
+    Mutant("what was put off is forgotten", "gateway/crowds.py", "        self._put_off.add(row.recipient)\n        if", "        if",
            "tests/test_gateway_edges.py::TestSlowRecipients::test_what_was_put_off_is_called_back_when_there_is_room"),
     Mutant("a slow recipient is admitted like a quick one", "gateway/crowds.py",
            "users >= self._most or (users >= self._most_if_slow and self._is_slow(recipient))", "users >= self._most",

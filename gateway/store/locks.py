@@ -30,9 +30,12 @@ def lock(tx: Transaction, kind: str, *names: str, shared: bool = False) -> None:
     tx.execute(_SHARED if shared else _ALONE, {"names": wanted})
 
 
-def lock_lanes(tx: Transaction, plan_id: str, lanes: Iterable[tuple[str, str]]) -> None:
-    """Wait until nothing begins in these lanes of a plan, (recipient, lane) each: what is pending there then stays so."""
-    lock(tx, "lane", *(lane_key(plan_id, recipient, lane) for recipient, lane in lanes))
+def lock_lanes(tx: Transaction, lanes: Iterable[tuple[str, str, str]]) -> None:
+    """Wait until nothing begins in these lanes, (plan, recipient, lane) each: what is pending there then stays so.
+
+    All lanes of a transaction at once, for else two could wait for each other.
+    """
+    lock(tx, "lane", *(lane_key(*lane) for lane in lanes))
 
 
 def lane_key(plan_id: str, recipient: str, lane: str) -> str:

@@ -75,14 +75,21 @@ class SessionLocks:
                 await self._release(self._held - self._users.keys())
                 await self._share({name for names in asked for name in names if self._users[name]} - self._held)
         except StoreError:
-            self._held.clear()
+            self._forget()
             raise
         return [self._holds(names) for names in asked]
 
     async def _connect(self) -> None:
         if self._connection is None or self._connection.is_closed():
-            self._held.clear()
+            self._forget()
             self._connection = await self._store.dedicated()
+
+    def _forget(self) -> None:
+        """Hold nothing any more: with its connection every lock is gone, also one that we do not know whether we got it."""
+        self._held.clear()
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
 
     async def _release(self, names: set[str]) -> None:
         self._held -= names  # first, so that nobody counts on them while they go
