@@ -36,11 +36,12 @@ TOGETHER = 32
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
-    """What an attempt looked at, and what must still hold when it begins to send."""
+    """What an attempt looked at, and what must still hold when it begins to send. `within`: the parts of earlier attempts, if any."""
 
     delivery: str
     lane: Lane
     look: Look
+    within: frozenset[str] | None
     directory_version: int
     receipt: str
     ticks: float
@@ -128,6 +129,8 @@ class Beginner:
             return Ended(outcomes=())
         unchanged = {who: versions.get(who, 0) for who in look.choice_versions} == look.choice_versions
         if not unchanged or standing.directory_version != attempt.directory_version:
+            return "look-again"
+        if (row.plan_version, row.parts) != (look.whole.version, attempt.within):
             return "look-again"
         if look.plan is None:
             views.end(tx, *attempt.view_key)

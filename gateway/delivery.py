@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
+from typing import Literal
 
 from adapters.interface import Answer, Parcel, Send
 from gateway.batch import Batch
@@ -26,6 +27,7 @@ from gateway.sight import Reader, Sight
 from gateway.store import deliveries as rows
 from gateway.store.deliveries import PENDING, DeliveryRow
 from gateway.store.engine import Store, StoreError
+from gateway.store.locks import lane_key
 from mappings.plan import SupportPlan
 
 LEASE_SLACK_SECONDS = 10
@@ -102,15 +104,12 @@ class Deliverer:
 
         An error on the way leaves the row to its lease: not sent, and looked at again.
         """
-        row = await self._rows.ask(delivery_id)
-        if row is None or row.state not in PENDING:
+        row = await self._pending(delivery_id)
+        if row is None or not await self._crowds.admits(row):
             return
-        if not await self._crowds.admits(row):
-            return
-        lane = f"{row.plan}/{row.recipient}/{row.lane}"
-        async with self._crowds.through(row.recipient), self._lanes.hold(lane):
+        async with self._crowds.through(row.recipient), self._lanes.hold(lane_key(row.plan, row.recipient, row.lane)):
             try:
-                await self._attempt(row)
+                await self._attempt_until_settled(row)
             except Exception as error:
                 self._log("delivery_failed", delivery=delivery_id, error=type(error).__name__)
                 raise
@@ -127,24 +126,52 @@ class Deliverer:
         found = await self._store.read(lambda tx: rows.get_deliveries(tx, ids))
         return [found.get(delivery_id) for delivery_id in ids]
 
-    async def _attempt(self, row: DeliveryRow) -> None:
+    async def _pending(self, delivery_id: str) -> DeliveryRow | None:
+        row = await self._rows.ask(delivery_id)
+        return row if row and row.state in PENDING else None
+
+    async def _attempt_until_settled(self, row: DeliveryRow) -> None:
+        """Attempt, and again from the beginning when anything changed since it was looked at.
+
+        The first time row, directory and choices may be as this process knows them: the transaction that begins finds out.
+        """
+        found: DeliveryRow | None = row
+        for number in range(LOOKS):
+            if found is None or await self._attempt(found, fresh=number > 0):
+                return
+            found = await self._pending(row.id)
+        raise LookError
+
+    async def _attempt(self, row: DeliveryRow, *, fresh: bool) -> bool:
+        """Attempt once; False when something changed and must be looked at again."""
         plan = await self._sight.load(row.plan, row.plan_version)
         if plan is None:
-            await self._park(row, "internal")
-            return
+            return await self._park(row, "internal")
         async with self._residents.shared(plan.residents) as let_go, self._sends.under_way(row.id) as stop:
-            begun = await self._begin(row, plan)
-            if begun is None:
-                return
-            attempt, parcel = begun
+            attempt = await self._look(row, plan, fresh=fresh)
+            if attempt is None:
+                return await self._park(row, "endpoint-gone")
+            self._reach("delivery-looked")
+            begun = await self._beginner.begin(attempt)
+            if not isinstance(begun, Parcel):
+                return self._ended(begun)
             self._reach("delivery-begun")
-            send = partial(self._senders[row.adapter], parcel)
+            send = partial(self._senders[row.adapter], begun)
             answer = await self._sends.answer(stop, send, let_go, partial(self._settle, attempt))
             if answer is None:
-                return
+                return True
         self._reach("delivery-sent")
         await self._settle(attempt, answer)
         self._reach("delivery-settled")
+        return True
+
+    def _ended(self, begun: Ended | Literal["look-again"]) -> bool:
+        """Say what ended without anything sent; False when it must be looked at again."""
+        if begun == "look-again":
+            return False
+        for row, outcome in begun.outcomes:
+            self._say(row, outcome)
+        return True
 
     async def _settle(self, attempt: Attempt, answer: Answer) -> None:
         settled = await self._settled(attempt, answer)
@@ -160,26 +187,6 @@ class Deliverer:
                 await asyncio.sleep(pause_seconds)
         return await self._settler.settle(attempt, answer)
 
-    async def _begin(self, row: DeliveryRow, plan: SupportPlan) -> tuple[Attempt, Parcel] | None:
-        """Look, and begin to send what was seen; look again when anything changed in between. None: nothing to send.
-
-        The first look takes directory and choices as this process knows them: the transaction that begins finds out when they changed.
-        """
-        for number in range(LOOKS):
-            attempt = await self._look(row, plan, fresh=number > 0)
-            if attempt is None:
-                await self._park(row, "endpoint-gone")
-                return None
-            self._reach("delivery-looked")
-            begun = await self._beginner.begin(attempt)
-            if isinstance(begun, Parcel):
-                return attempt, begun
-            if isinstance(begun, Ended):
-                for ended, outcome in begun.outcomes:
-                    self._say(ended, outcome)
-                return None
-        raise LookError
-
     async def _look(self, row: DeliveryRow, plan: SupportPlan, *, fresh: bool) -> Attempt | None:
         snapshot = await self._directory.now(fresh=fresh)
         lane = snapshot.lane(row.recipient, row.lane)
@@ -190,15 +197,17 @@ class Deliverer:
             delivery=row.id,
             lane=lane,
             look=await self._sight.look(plan, reader, within=row.parts, fresh=fresh),
+            within=row.parts,
             directory_version=snapshot.version,
             receipt=self._clock.new_id(),
             ticks=self._clock.ticks(),
         )
 
-    async def _park(self, row: DeliveryRow, reason: str) -> None:
+    async def _park(self, row: DeliveryRow, reason: str) -> bool:
         outcome, now = Outcome("parked", reason), self._clock.now()
-        await self._store.write(lambda tx: rows.finish(tx, row, state=outcome.state, reason=reason, now=now))
-        self._say(row, outcome)
+        if await self._store.write(lambda tx: rows.finish(tx, row, state=outcome.state, reason=reason, now=now)):
+            self._say(row, outcome)
+        return True
 
     def _say(self, row: DeliveryRow, outcome: Outcome, *, status: int | None = None, seconds: float = 0) -> None:
         self._log(

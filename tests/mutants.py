@@ -340,6 +340,12 @@ BETWEEN_LOOK_AND_WRITE = [
 _GROUP, _BETWEEN = "tests/test_gateway_batch.py::", "tests/test_gateway_between.py::"
 
 TOGETHER = [
+    Mutant("what was attempted since the look does not count", BEGINNING,
+           "(row.plan_version, row.parts) != (look.whole.version, attempt.within)", "row.plan_version != look.whole.version",
+           _LOOK + "test_what_was_attempted_since_the_look_asks_for_another_look"),
+    Mutant("a version that came since the look does not count", BEGINNING,
+           "(row.plan_version, row.parts) != (look.whole.version, attempt.within)", "row.parts != attempt.within",
+           _LOOK + "test_a_version_that_came_since_the_look_asks_for_another_look"),
     Mutant("one that fails fails all", "gateway/batch.py", "            if len(group) > 1:\n                return False\n", "",
            _GROUP + "test_one_that_fails_fails_alone"),
     Mutant("what nobody waits for is done", "gateway/batch.py", " if not answer.done()]", "]",

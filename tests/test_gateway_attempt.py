@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from sqlalchemy import update
 from world import World, example, open_world
 
 from adapters.interface import Answer, Parcel
@@ -18,6 +19,7 @@ from gateway.callers import Caller
 from gateway.settling import Seen
 from gateway.sight import Reader
 from gateway.store import deliveries as rows
+from gateway.store import tables
 from gateway.store.choices import ChoicesRow, add_choices
 from gateway.store.deliveries import DeliveryRow
 from mappings.plan import SupportPlan
@@ -34,7 +36,9 @@ class Held:
         self.store = world.gateway.store
 
     async def look(self) -> Attempt:
-        attempt = await self.deliverer._look(self.row, self.plan, fresh=True)
+        row = await self.store.read(lambda tx: rows.get_delivery(tx, self.row.id))
+        assert row is not None
+        attempt = await self.deliverer._look(row, self.plan, fresh=True)
         assert attempt is not None
         return attempt
 
@@ -60,9 +64,10 @@ class Held:
         row = ChoicesRow(resident=resident, version=index.version + 1, body=body, at=now, changed_by="another")
         assert await self.store.write(lambda tx: add_choices(tx, row))
 
-    async def another(self, state: str, *, older: bool = False) -> str:
+    async def another(self, state: str, *, older: bool = False, parts: frozenset[str] | None = None) -> str:
         """Put another delivery into the lane."""
-        made = replace(self.row, id="0" if older else self.world.gateway.clock.new_id(), state=state, due_at=None)
+        name = "0" if older else self.world.gateway.clock.new_id()
+        made = replace(self.row, id=name, state=state, due_at=None, parts=parts)
         await self.store.write(lambda tx: rows.add_deliveries(tx, [made]))
         return made.id
 
@@ -147,10 +152,9 @@ async def test_a_successor_with_the_same_view_is_not_needed(held: Held) -> None:
 async def test_a_successor_with_another_view_supersedes_what_has_begun(held: Held) -> None:
     """And the number under which bytes left stays with what carried them."""
     await failed(held)
-    successor = await held.another("planned")
-    less = await held.deliverer._look(
-        replace(held.row, id=successor, parts=frozenset({held.plan.parts[0].id})), held.plan, fresh=True
-    )
+    one = frozenset({held.plan.parts[0].id})
+    successor = await held.another("planned", parts=one)
+    less = await held.deliverer._look(replace(held.row, id=successor, parts=one), held.plan, fresh=True)
     assert less is not None
     parcel = await held.begin(less)
     old = await held.store.read(lambda tx: rows.get_delivery(tx, held.row.id))
@@ -166,6 +170,26 @@ async def test_a_choice_kept_since_the_look_asks_for_another_look(held: Held) ->
     assert not isinstance(await held.begin(await held.look()), str)
 
 
+async def test_what_was_attempted_since_the_look_asks_for_another_look(held: Held) -> None:
+    """Another wake-up of the same delivery was first: the parts that it carried bound every later attempt."""
+    attempt = await held.look()
+    await failed(held)
+    assert await held.begin(attempt) == "look-again"
+    row = await held.store.read(lambda tx: rows.get_delivery(tx, held.row.id))
+    assert row is not None
+    again = await held.deliverer._look(row, held.plan, fresh=True)
+    assert again is not None
+    assert isinstance(await held.begin(again), Parcel)
+
+
+async def test_a_version_that_came_since_the_look_asks_for_another_look(held: Held) -> None:
+    """The delivery goes on for a newer version of the plan."""
+    attempt = await held.look()
+    newer = update(tables.delivery).where(tables.delivery.c.id == held.row.id).values(plan_version=2)
+    await held.store.write(lambda tx: tx.execute(newer))
+    assert await held.begin(attempt) == "look-again"
+
+
 async def test_a_directory_changed_since_the_look_asks_for_another_look(held: Held) -> None:
     """The endpoint that was looked up may be gone."""
     attempt = await held.look()
@@ -178,10 +202,7 @@ async def test_a_directory_changed_since_the_look_asks_for_another_look(held: He
 async def test_two_of_a_group_that_show_one_reader_different_views_go_one_by_one(held: Held) -> None:
     """One reader has one view with one version: the second looks again, after the first has been counted."""
     whole = await held.look()
-    less = await held.deliverer._look(
-        replace(held.row, parts=frozenset({held.plan.parts[0].id})), held.plan, fresh=True
-    )
-    assert less is not None
+    less = replace(whole, look=replace(whole.look, fingerprint="another view"))
     begun = await held.store.write(partial(held.deliverer._beginner.begun, attempts=[whole, less]))
     assert isinstance(begun[0], Parcel)
     assert begun[1] == "look-again"
