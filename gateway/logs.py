@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
 
 EVENTS: dict[str, frozenset[str]] = {
@@ -59,7 +60,7 @@ class Log:
             structlog.WriteLogger(stream),
             processors=[
                 structlog.processors.TimeStamper(fmt="iso", utc=True),
-                structlog.processors.JSONRenderer(sort_keys=True),
+                structlog.processors.JSONRenderer(_to_json),
             ],
             wrapper_class=structlog.BoundLogger,
         )
@@ -78,6 +79,10 @@ class Log:
     def close(self) -> None:
         """Close the stream; nothing is logged after this."""
         self._stream.close()
+
+
+def _to_json(event: object, **_: object) -> str:
+    return msgspec.json.encode(event, order="sorted", enc_hook=repr).decode()
 
 
 class LibraryWarnings(logging.Handler):

@@ -3,8 +3,15 @@
 import json
 from pathlib import Path
 
+import asyncpg
 import pytest
 from world import example, open_world
+
+SCANNED = """
+SELECT relname, seq_scan FROM pg_stat_user_tables
+WHERE seq_scan > 0 AND relname NOT IN ('organisation', 'wakeup', 'planbrug_migration')
+"""
+"""The directory is read whole when it changes."""
 
 
 @pytest.fixture(params=["embedded", "rabbitmq", "postgresql"])
@@ -49,3 +56,14 @@ async def test_a_hidden_edit_changes_nothing_that_a_recipient_can_see(tmp_path: 
         assert (after.body, after.headers["ETag"]) == (before.body, before.headers["ETag"])
         assert len(receiver.arrivals) == arrived
         assert await provider.want("GET", "/v1/deliveries") == listed
+
+
+async def test_no_table_is_read_whole_on_a_plans_way(tmp_path: Path, postgres_url: str) -> None:
+    """Not even while the tables are small: PostgreSQL would go on reading them whole when they are not."""
+    async with open_world(tmp_path, database_url=postgres_url) as world:
+        observer = await asyncpg.connect(postgres_url)
+        await observer.execute("SELECT pg_stat_reset()")
+        await world.family()
+    assert await observer.fetchval("SELECT sum(idx_scan) FROM pg_stat_user_tables") > 0
+    assert {row["relname"]: row["seq_scan"] for row in await observer.fetch(SCANNED)} == {}
+    await observer.close()

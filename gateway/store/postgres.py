@@ -21,6 +21,13 @@ WRITE_RETRIES = 5
 COMMAND_TIMEOUT_SECONDS = 60
 CLOSE_TIMEOUT_SECONDS = 5
 
+BY_KEY = {"enable_seqscan": "off", "jit": "off"}
+"""Settings of every session: what stands on a plan's way goes by key.
+
+A connection keeps the plan of a statement; one made while a table was small reads the whole table until its statistics change
+(https://www.postgresql.org/docs/15/sql-prepare.html, Notes). With scans priced out of the choice, a scan that is meant would be compiled.
+"""
+
 _CATALOGUE = Catalogue(dialect.dialect())  # type: ignore[no-untyped-call]
 
 
@@ -107,6 +114,7 @@ async def open_postgres(url: str, metadata_name: str) -> PostgresStore:
         statement_cache_size=500,
         command_timeout=COMMAND_TIMEOUT_SECONDS,
         reset=_nothing,
+        server_settings=BY_KEY,
     )
     return PostgresStore(address, pool)
 

@@ -189,7 +189,7 @@ delivery = Table(
     Column("created_at", Moment, nullable=False),
     Column("updated_at", Moment, nullable=False),
     _one_of("state", DELIVERY_STATES),
-    Index("delivery_due", "due_at"),
+    Index("delivery_due", "due_at", "id"),
     Index("delivery_of_lane", "plan", "recipient", "lane"),
     Index("delivery_of_recipient", "recipient", "id"),
     Index("delivery_put_off", "recipient", "id", sqlite_where=IS_PUT_OFF, postgresql_where=IS_PUT_OFF),
