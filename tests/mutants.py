@@ -285,7 +285,7 @@ GATEWAY_DELIVERY = [
            _LAST_MOMENT + "test_the_attempt_itself_decides"),
     Mutant("the same view is sent again", BEGINNING, "if not needed or lane.delivered_view == state.version:", "if not needed:",
            _J + "test_a_hidden_edit_changes_nothing_that_a_recipient_can_see"),
-    Mutant("a retry looks without bounds", DELIVERY, "within=row.parts", "within=None", _LAST_MOMENT + "test_a_retry_never_widens"),
+    Mutant("a retry looks without bounds", DELIVERY, "within=row.parts, fresh=fresh", "within=None, fresh=fresh", _LAST_MOMENT + "test_a_retry_never_widens"),
     Mutant("what never left keeps its receipt", SETTLING, "receipts.drop_receipt(tx, each.attempt.receipt)", "pass",
            _L + "TestOnlyAMatchingReceiptIsDelivered::test_what_never_left_has_no_receipt"),
     Mutant("a retry widens", SIGHT, "if decision.permitted and decision.part_id not in within:", "if False:",
