@@ -7,19 +7,20 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from msgspec import Struct
 
-from gateway.api import asyncapi, deliveries, organisations, plans, public, pulls, residents
+from gateway.api import asyncapi, deliveries, fhir, organisations, plans, public, pulls, residents
 from gateway.api.call import VERSION_HEADER, Call
 from gateway.errors import ERRORS, Refusal, refusal
 from gateway.store.deliveries import count_by_state
 from gateway.store.engine import StoreError
 from gateway.wiring import Gateway
 from mappings.errors import Finding
+from mappings.outcome import expression_of, issue, outcome
 
 Handler = Callable[[Call], Awaitable[web.Response]]
 
 
 class Route(Struct, frozen=True):
-    """One thing that can be asked; `scope` is None where anybody may."""
+    """One thing that can be asked; `scope` is None where anybody may, BY_TYPE where the handler asks one per resource type."""
 
     method: str
     path: str
@@ -27,10 +28,15 @@ class Route(Struct, frozen=True):
     handler: Handler
 
 
+BY_TYPE = "system/TYPE.cu"
+
 ROUTES: tuple[Route, ...] = (
     Route("POST", "/oauth/token", None, public.give_token),
     Route("GET", "/.well-known/jwks.json", None, public.show_keys),
     Route("GET", "/fhir/.well-known/smart-configuration", None, public.show_smart_configuration),
+    Route("GET", "/fhir/metadata", None, fhir.show_capabilities),
+    Route("POST", "/fhir", BY_TYPE, fhir.receive_transaction),
+    Route("POST", "/fhir/", BY_TYPE, fhir.receive_transaction),
     Route("GET", "/health/live", None, public.is_live),
     Route("GET", "/health/ready", None, public.is_ready),
     Route("GET", "/v1/asyncapi.json", None, asyncapi.show_asyncapi),
@@ -95,7 +101,10 @@ def _bound(gateway: Gateway, route: Route) -> Callable[[web.Request], Awaitable[
             return await route.handler(Call(gateway=gateway, http=request))
         caller = await gateway.gatekeeper.caller(request.headers.get("Authorization", ""))
         request[_CLIENT] = caller.client.client_id
-        caller.require(route.scope)
+        if route.scope == BY_TYPE:
+            caller.require_some_type(BY_TYPE)
+        else:
+            caller.require(route.scope)
         return await route.handler(Call(gateway=gateway, http=request, caller=caller))
 
     return handle
@@ -185,14 +194,15 @@ def _as_outcome(error: Refusal) -> web.Response:
     row = ERRORS[error.code]
     findings = error.findings or (Finding(pointer="", code=error.code, remedy=row.remedy),)
     issues = [
-        {
-            "severity": "error",
-            "code": row.issue,
-            "details": {"text": f"{row.title}: {finding.remedy}"},
-            **({"expression": [finding.pointer]} if finding.pointer else {}),
-        }
-        for finding in findings
+        issue("error", row.issue, f"{row.title}: {finding.remedy}", _expression(error, finding)) for finding in findings
     ]
-    headers = {"Content-Type": "application/fhir+json", **error.headers}
-    body = msgspec.json.encode({"resourceType": "OperationOutcome", "issue": issues})
-    return web.Response(body=body, status=row.status, headers=headers)
+    response = fhir.as_fhir(outcome(issues), row.status)
+    response.headers.update(error.headers)
+    return response
+
+
+def _expression(error: Refusal, finding: Finding) -> str | None:
+    """Return where it is: `http.` and the name for a parameter or a header (R4, OperationOutcome.issue), FHIRPath in a body."""
+    if not finding.pointer:
+        return None
+    return f"http.{finding.pointer[1:]}" if error.code == "parameter" else expression_of(finding.pointer, "Bundle")

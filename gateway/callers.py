@@ -6,7 +6,7 @@ Sources: RFC 7523; https://hl7.org/fhir/smart-app-launch/backend-services.html. 
 import base64
 import json
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from joserfc.jwk import ECKey, KeySet
 from joserfc.jwt import Token
 from msgspec import Struct
 
+from consent.index import Recipient
 from gateway.clock import Clock
 from gateway.directory import Client, Directory, Entry, PublicKeys
 from gateway.errors import Refusal, refusal
@@ -57,6 +58,11 @@ class Caller(Struct, frozen=True, kw_only=True):
         return self.entry.id
 
     @property
+    def recipient(self) -> Recipient:
+        """The caller as somebody who reads."""
+        return self.entry.recipient(role=self.client.role, person=self.client.person)
+
+    @property
     def is_admin(self) -> bool:
         """Whether this client administers the directory, and so may see every delivery, without content."""
         return "organisations:write" in self.client.scopes
@@ -65,6 +71,17 @@ class Caller(Struct, frozen=True, kw_only=True):
         """Raise Refusal when the token lacks `scope`."""
         if scope not in self.scopes:
             raise refusal("scope", "", f"this needs the scope {scope}")
+
+    def require_some_type(self, named: str) -> None:
+        """Raise Refusal, which names the scope as `named`, when the token has no SMART scope at all."""
+        if not any(scope.startswith(_SMART) for scope in self.scopes):
+            raise refusal("scope", "", f"this needs the scope {named}")
+
+    def require_each(self, wanted: Iterable[tuple[str, str]]) -> None:
+        """Raise Refusal when a SMART scope is lacking, for each (resource type, letter of cruds)."""
+        for resource_type, letter in sorted(set(wanted)):
+            if not _covers(self.scopes, f"system/{resource_type}.{letter}"):
+                raise refusal("scope", "", f"this needs the scope system/{resource_type}.{letter}")
 
 
 class Gatekeeper:
@@ -131,7 +148,7 @@ class Gatekeeper:
         if not (fresh and ours and known):
             raise Refusal("unauthenticated", headers=_CHALLENGE)
         entry, client = known
-        return Caller(entry=entry, client=client, scopes=frozenset(str(claims["scope"]).split()) & set(client.scopes))
+        return Caller(entry=entry, client=client, scopes=_still(str(claims["scope"]).split(), client))
 
     def _verified(self, token: str) -> Token:
         """Return a token whose signature holds; it is verified once, and its claims are judged at every request."""
@@ -210,10 +227,28 @@ def _wrong_claim(claims: dict[str, Any], client_id: str, token_url: str, now: da
     return next((name for name, holds in checks if not holds), None)
 
 
+_SMART = "system/"
+
+
+def _covers(held: Collection[str], wanted: str) -> bool:
+    """Say whether `wanted` is one of these scopes, or asks no more than SMART scopes among them give together."""
+    if wanted in held or not wanted.startswith(_SMART):
+        return wanted in held
+    asked_type, _, letters = wanted.removeprefix(_SMART).partition(".")
+    given = [scope.removeprefix(_SMART).partition(".") for scope in held if scope.startswith(_SMART)]
+    has = "".join(each for name, _, each in given if name in {"*", asked_type})
+    return bool(letters) and set(letters) <= set(has)
+
+
+def _still(scopes: Iterable[str], client: Client) -> frozenset[str]:
+    """Return the scopes of a token that its client has now."""
+    return frozenset(scope for scope in scopes if _covers(client.scopes, scope))
+
+
 def _granted(client: Client, asked: str) -> str:
     """Return the asked scopes when the client may have them all; asking for none gets all of them."""
     wanted = asked.split() or list(client.scopes)
-    if not set(wanted) <= set(client.scopes):
+    if not all(_covers(client.scopes, scope) for scope in wanted):
         raise OAuthError("invalid_scope", "scope")
     return " ".join(dict.fromkeys(wanted))
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from mappings.errors import Finding
+from mappings.errors import Finding, MappingError
 
 
 class Row(Struct, frozen=True):
@@ -46,6 +46,12 @@ ERRORS: dict[str, Row] = {
         409, "conflict", "This Idempotency-Key was used for another body", "use a new key for another body"
     ),
     "state": Row(409, "conflict", "Not possible in this state", "look at the current state and decide again"),
+    "conflict": Row(
+        409,
+        "conflict",
+        "This contradicts what you cannot see of the plan",
+        "leave the places in errors as you read them",
+    ),
     "busy": Row(409, "conflict", "Somebody changed this at the same moment", "read it again and repeat"),
     "stale": Row(412, "conflict", "This was changed since you read it", "read it again and repeat with the new ETag"),
     "too-large": Row(413, "too-long", "The body is over the limit", "send at most the number of bytes named in errors"),
@@ -79,3 +85,9 @@ class Refusal(Exception):
 def refusal(code: str, pointer: str, remedy: str) -> Refusal:
     """Return a refusal with one finding; its code is the error's."""
     return Refusal(code, [Finding(pointer=pointer, code=code, remedy=remedy)])
+
+
+def refused(error: MappingError) -> Refusal:
+    """Return the refusal of a document that cannot become a plan."""
+    broken = all(finding.code == "json" for finding in error.findings)
+    return Refusal("json" if broken else "document", error.findings)

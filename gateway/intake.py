@@ -3,6 +3,7 @@
 Nothing is half-stored: a document is refused whole, or kept whole with its deliveries planned.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from consent.voices import amsterdam_day
 from gateway.callers import Caller
 from gateway.clock import Clock
 from gateway.directory import Directory, Snapshot
-from gateway.errors import Refusal
+from gateway.errors import Refusal, refused
 from gateway.failpoints import Reach
 from gateway.keeping import Keep, Keeping, OvertakenError
 from gateway.logs import Log
@@ -23,8 +24,8 @@ from gateway.sight import Sight
 from gateway.store import plans as rows
 from gateway.store.engine import Store
 from gateway.store.plans import KeyUse
+from mappings.draft import Draft, Form, Loss
 from mappings.errors import Finding, MappingError
-from mappings.format import Draft, Format, Loss
 from mappings.identifiers import BSN_TEST_RANGE
 from mappings.plan import Identity, SupportPlan
 from mappings.quality import QualityFinding, check_quality
@@ -78,11 +79,11 @@ class Intake:
         self._reach = reach
         self._keeping = Keeping(store=store, clock=clock, reach=reach)
 
-    async def receive(self, body: bytes, form: Format, caller: Caller, key: str | None) -> Received:
+    async def receive(self, body: bytes, form: Form, caller: Caller, key: str | None) -> Received:
         """Take a plan document in. Raises Refusal, with every finding and no value, and then nothing is kept."""
         started = self._clock.ticks()
         used = await self._use_of(key, body, caller)
-        draft = self._read(body, form)
+        draft = await self._read(body, form)
         for number in range(ATTEMPTS):
             fresh = number > 0
             snapshot = await self._directory.now(fresh=fresh)
@@ -136,7 +137,7 @@ class Intake:
             loss=draft.loss,
         )
 
-    def _say(self, received: Received, form: Format, started: float) -> None:
+    def _say(self, received: Received, form: Form, started: float) -> None:
         self._log(
             "plan_received",
             plan=received.plan_id,
@@ -147,12 +148,11 @@ class Intake:
             seconds=round(self._clock.ticks() - started, 6),
         )
 
-    def _read(self, body: bytes, form: Format) -> Draft:
+    async def _read(self, body: bytes, form: Form) -> Draft:
         try:
-            draft = form.read(body)
+            draft = await asyncio.to_thread(form.read, body) if form.is_slow else form.read(body)
         except MappingError as error:
-            broken = all(finding.code == "json" for finding in error.findings)
-            raise Refusal("json" if broken else "document", error.findings) from error
+            raise refused(error) from error
         if self._test_numbers_only:
             _only_test_numbers(draft, body)
         return draft

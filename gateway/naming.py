@@ -41,7 +41,7 @@ def named(
         ids[identity_id(draft_id)] = identity_id(resident)
         ids[contact_id(draft_id)] = contact_id(resident)
     plan = renamed(draft.plan, ids)
-    return _completed(plan, plan_id, source, snapshot), ids
+    return completed(plan, plan_id, source, snapshot), ids
 
 
 def _organisation_id(organisation: Organisation, snapshot: Snapshot, known: frozenset[str], part_id: PartId) -> str:
@@ -58,7 +58,7 @@ def _kept(draft_id: str, known: frozenset[str]) -> str | None:
     return key if key in known else None
 
 
-def _completed(plan: SupportPlan, plan_id: str, source: Entry, snapshot: Snapshot) -> SupportPlan:
+def completed(plan: SupportPlan, plan_id: str, source: Entry, snapshot: Snapshot) -> SupportPlan:
     """Fill in what only the gateway knows: the plan's id, its source, and who recorded what nobody else did."""
     recorder = RecordedBy(organisation=source.id)
     parts = tuple(

@@ -3,7 +3,7 @@
 Nothing is written here but data keys; what was read may have changed by the time of writing, and the transaction checks that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, time
 from functools import partial
 
@@ -15,16 +15,20 @@ from gateway.batch import Batch
 from gateway.callers import Caller
 from gateway.clock import Clock
 from gateway.directory import Lane, Snapshot
-from gateway.errors import refusal
-from gateway.naming import named
+from gateway.errors import Refusal, refusal
+from gateway.naming import completed, named
 from gateway.routing import lanes_of
 from gateway.seal import MasterKey
-from gateway.sight import Sight
+from gateway.sight import Look, Reader, Sight
 from gateway.store import plans as rows
+from gateway.store import views
 from gateway.store.engine import Store
 from gateway.store.plans import PlanRow, VersionRow
 from gateway.vault import Vault
-from mappings.format import Draft, Format
+from mappings.bundle import as_listed
+from mappings.draft import Draft, Form
+from mappings.errors import Finding, MappingError
+from mappings.merge import merged
 from mappings.plan import Identity, SupportPlan
 
 TOGETHER = 64
@@ -57,7 +61,7 @@ class Preparation:
         self._known_residents: Batch[list[str], dict[str, str]] = Batch(self._residents_of_prints, most=TOGETHER)
 
     async def prepare(
-        self, draft: Draft, body: bytes, form: Format, caller: Caller, snapshot: Snapshot, *, fresh: bool
+        self, draft: Draft, body: bytes, form: Form, caller: Caller, snapshot: Snapshot, *, fresh: bool
     ) -> Prepared:
         """Return what to write for this document as things stand now. Raises Refusal when it names a plan that is not the caller's.
 
@@ -74,9 +78,13 @@ class Preparation:
             residents=residents,
             snapshot=snapshot,
             source=caller.entry,
-            known=frozenset(part.id for part in known.parts) if known else frozenset(),
+            known=frozenset(item.id for item in (*known.parts, *known.organisations)) if known else frozenset(),
             part_id=partial(self._master.part_id, plan_id),
         )
+        looked_at: dict[str, int] = {}
+        if draft.view_version is not None and known is not None:
+            look = await self._read_again(draft.view_version, known, caller, fresh=fresh)
+            looked_at, plan = dict(look.choice_versions), _written_back(plan, look, known, draft, ids, caller, snapshot)
         row, plan = await self._next_version(plan, current, known, body, form, caller)
         choices = await self._sight.choices_of(plan.residents, fresh=fresh)
         return Prepared(
@@ -86,7 +94,7 @@ class Preparation:
             number_fingerprint=number_fingerprint,
             resident_fingerprints=fingerprints,
             lanes=lanes_of(plan, snapshot, choices),
-            choice_versions={resident: index.version for resident, index in choices.items()},
+            choice_versions={who: index.version for who, index in choices.items()} | looked_at,
             wakeups=self._birthdays(plan),
         )
 
@@ -97,11 +105,13 @@ class Preparation:
         if found is None and plan_id:
             found = await self._store.read(lambda tx: rows.plan_by_id(tx, plan_id))
         if plan_id and (found is None or found.source != caller.organisation):
-            raise refusal("document", "/planId", "name a plan of your own at this gateway, or leave planId out")
-        if plan_id and found is not None and found.id != plan_id:
-            raise refusal(
-                "document", "/planId", "this plan number belongs to another plan of yours; leave one of the two out"
+            remedy = (
+                "name a plan of your own at this gateway, or none: then it is a new one (in FHIR, POST the CarePlan)"
             )
+            raise refusal("document", draft.id_pointer, remedy)
+        if plan_id and found is not None and found.id != plan_id:
+            remedy = "this plan number belongs to another plan of yours; leave one of the two out"
+            raise refusal("document", draft.id_pointer, remedy)
         return found
 
     async def _residents(
@@ -134,13 +144,24 @@ class Preparation:
                 kept[fingerprint] = resident
         return kept, residents
 
+    async def _read_again(self, version: int, known: SupportPlan, caller: Caller, *, fresh: bool) -> Look:
+        """Return what the caller sees of the current version. Raises Refusal when that is not what it says it read."""
+        reader = Reader(recipient=caller.recipient, purpose=caller.client.purpose)
+        look = await self._sight.look(known, reader, fresh=fresh)
+        key = (known.id, reader.key)
+        row = (await self._store.read(lambda tx: views.rows_of(tx, [key]))).get(key)
+        state = views.state_of(row, look.fingerprint, self._clock.now())
+        if look.shown is None or (version and version != state.version):
+            raise Refusal("stale")
+        return look
+
     async def _next_version(
         self,
         plan: SupportPlan,
         current: PlanRow | None,
         known: SupportPlan | None,
         body: bytes,
-        form: Format,
+        form: Form,
         caller: Caller,
     ) -> tuple[VersionRow | None, SupportPlan]:
         """Return the row to keep and the plan with its version; no row when it equals the current version."""
@@ -191,6 +212,28 @@ def _number_of(resident: str, known: SupportPlan | None) -> str | None:
     """Return the BSN that the current version has for a resident."""
     parts = known.parts if known else ()
     return next((part.bsn for part in parts if isinstance(part, Identity) and part.resident == resident), None)
+
+
+def _written_back(
+    plan: SupportPlan,
+    look: Look,
+    known: SupportPlan,
+    draft: Draft,
+    ids: Mapping[str, str],
+    caller: Caller,
+    snapshot: Snapshot,
+) -> SupportPlan:
+    """Return a view that was edited and sent back as the next version of the whole. Raises Refusal: conflict, with its places."""
+    shown = look.shown or known
+    base = completed(shown, plan.id, caller.entry, snapshot)
+    try:
+        return merged(as_listed(base), as_listed(plan), known)
+    except MappingError as error:
+        places = {ids.get(draft_id, draft_id): pointer for draft_id, pointer in draft.pointers.items()}
+        found = [
+            Finding(pointer=places.get(each.pointer, ""), code=each.code, remedy=each.remedy) for each in error.findings
+        ]
+        raise Refusal("conflict", found) from error
 
 
 def _each_once(draft: Draft, prints: dict[str, str]) -> None:

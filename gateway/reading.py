@@ -42,8 +42,7 @@ class Reading:
 
     async def read(self, plan_id: str, caller: Caller, form: str) -> Page:
         """Return what the caller may see of a plan. Raises Refusal: not-found when that is nothing, whatever the reason."""
-        recipient = caller.entry.recipient(role=caller.client.role, person=caller.client.person)
-        reader = Reader(recipient=recipient, purpose=caller.client.purpose)
+        reader = Reader(recipient=caller.recipient, purpose=caller.client.purpose)
         for _ in range(LOOKS):
             plan = await self._sight.load(plan_id)
             if plan is None:

@@ -78,6 +78,17 @@ def in_order(plan: SupportPlan) -> SupportPlan:
     return msgspec.structs.replace(plan, parts=tuple(parts))
 
 
+def as_listed(plan: SupportPlan) -> SupportPlan:
+    """Return a plan in order, with relatives and organisations, which a Bundle lists nowhere, by id: entries may come in any order."""
+    ordered = in_order(plan)
+    parts = sorted(
+        enumerate(ordered.parts),
+        key=lambda item: (_RANK[item[1].kind], item[1].id if isinstance(item[1], Relative) else "", item[0]),
+    )
+    organisations = sorted(plan.organisations, key=lambda each: each.id)
+    return msgspec.structs.replace(ordered, parts=tuple(part for _, part in parts), organisations=tuple(organisations))
+
+
 def bundle_to_plan(bundle: Resource) -> tuple[SupportPlan, tuple[str, ...]]:
     """Read a Bundle with exactly one CarePlan; return the plan, and pointers to what it did not carry.
 

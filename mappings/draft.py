@@ -1,6 +1,7 @@
 """What a document becomes when it is read: a plan under draft ids, the way back into the document, and what found no place."""
 
 import re
+from typing import Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -23,13 +24,35 @@ class Draft(Struct, frozen=True, kw_only=True):
     a key in the document gets `<kind>:~<hash of its content>`, the same at every reading of the same content.
 
     `pointers`: draft id of a part, resident or organisation → RFC 6901 pointer into the document.
-    `references`: draft id of a resident → its key in the document.
+    `references`: draft id of a resident → its key in the document. `id_pointer`: where the document names the plan.
+    `view_version`: for a view that was edited and sent back, the version that its writer read (0: not said); None for a whole plan.
     """
 
     plan: SupportPlan
     pointers: dict[str, str]
     references: dict[str, str]
     loss: tuple[Loss, ...]
+    id_pointer: str = "/planId"
+    view_version: int | None = None
+
+
+class Form(Protocol):
+    """What reads a plan document: a format, or FHIR. `is_slow`: it takes longer than others should wait for."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def version(self) -> str:
+        """Which edition of it reads."""
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether to read in a thread."""
+
+    def read(self, body: bytes) -> Draft:
+        """Return the draft plan in `body`. Raises MappingError."""
 
 
 def with_plain_ids(plan: SupportPlan) -> SupportPlan:

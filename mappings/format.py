@@ -30,6 +30,7 @@ class Format:
     kinds: frozenset[Kind]
     lens: Lens
     schema: Schema
+    is_slow: bool = False
 
     def read(self, body: bytes) -> Draft:
         """Return the draft plan in `body`. Raises MappingError with at most 100 findings, in the order of the document."""

@@ -94,22 +94,29 @@ def _admit(node: Node, full_url: str, targets: dict[str, str], resources: dict[s
 
 
 def _with_people(index: Index) -> Index:
-    """Return the index with groups under the id that we would give them, roles of practitioners, and the order of the plan."""
-    members = dict(_groups(index))
+    """Return the index with everybody under the id that we would give them, roles of practitioners, and the order of the plan.
+
+    A Group has the id of its people, a Practitioner that of the role, a CareTeam that of the plan.
+    """
+    members, roles = dict(_groups(index)), dict(_roles(index))
+    plans = [node for name, node in index.resources.items() if name.startswith("CarePlan/")]
     renamed = {name: f"Group/{group_id(people)}" for name, people in members.items()}
+    renamed |= {person: f"Practitioner/{role.partition('/')[2]}" for person, role in roles.items()}
+    teams = [name for name in index.resources if name.startswith("CareTeam/")]
+    renamed |= {name: f"CareTeam/{plans[0].value['id']}" for name in teams if plans}
     targets = {text: renamed.get(name, name) for text, name in index.targets.items()}
     full = msgspec.structs.replace(
         index,
         targets=targets,
         members={renamed[name]: people for name, people in members.items()},
-        roles=dict(_roles(index)),
+        roles=roles | {renamed[person]: role for person, role in roles.items()},
         listed=_listed(index, targets),
     )
-    plans = [node for name, node in index.resources.items() if name.startswith("CarePlan/")]
     residents = Node(plans[0].needed("subject").value, f"{plans[0].pointer}/subject", full).people() if plans else ()
     full = msgspec.structs.replace(full, residents=residents)
     placed = {name: Node(node.value, node.pointer, full) for name, node in index.resources.items()}
     full.resources.update(placed)
+    full.resources.update({renamed[person]: full.resources.pop(person) for person in roles if person in placed})
     return full
 
 

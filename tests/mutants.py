@@ -285,7 +285,8 @@ GATEWAY_DELIVERY = [
            _LAST_MOMENT + "test_the_attempt_itself_decides"),
     Mutant("the same view is sent again", BEGINNING, "if not needed or lane.delivered_view == state.version:", "if not needed:",
            _J + "test_a_hidden_edit_changes_nothing_that_a_recipient_can_see"),
-    Mutant("a retry looks without bounds", DELIVERY, "within=row.parts, fresh=fresh", "within=None, fresh=fresh", _LAST_MOMENT + "test_a_retry_never_widens"),
+    Mutant("a retry looks without bounds", DELIVERY, "within=row.parts, fresh=fresh", "within=None, fresh=fresh",
+           _LAST_MOMENT + "test_a_retry_never_widens"),
     Mutant("what never left keeps its receipt", SETTLING, "receipts.drop_receipt(tx, each.attempt.receipt)", "pass",
            _L + "TestOnlyAMatchingReceiptIsDelivered::test_what_never_left_has_no_receipt"),
     Mutant("a retry widens", SIGHT, "if decision.permitted and decision.part_id not in within:", "if False:",
@@ -446,6 +447,27 @@ PARTNERS = [
 ]  # fmt: skip
 """Guards of the exchange with partners over AMQP."""
 
+MERGE, _M, _F = "mappings/merge.py", "tests/test_mappings_merge.py::", "tests/test_gateway_fhir.py::"
+
+WRITTEN_BACK = [
+    Mutant("a hidden reference is erased", MERGE, "hidden = tuple(name for name in whole if name not in shown)", "hidden = ()",
+           _M + "test_an_edit_keeps_the_hidden_reference_beside_it"),
+    Mutant("what was not touched is overwritten", MERGE, "        if now != before:\n", "        if True:\n",
+           _M + "test_a_view_that_comes_back_as_it_was_changes_nothing"),
+    Mutant("a hidden part is written over", MERGE, "is_hidden = before is None and part.id in whole", "is_hidden = False",
+           _M + "test_a_part_under_the_id_of_another_is_a_conflict"),
+    Mutant("what something hidden needs is taken out", MERGE, "        raise MappingError(*findings)\n    return plan",
+           "        pass\n    return plan",
+           _M + "test_what_something_hidden_needs_cannot_be_taken_out"),
+    Mutant("a view that comes back is the whole plan", "gateway/preparation.py", "if draft.view_version is not None and known is not None:",
+           "if False:", _F + "test_what_the_writer_cannot_see_stays"),
+    Mutant("an old view overwrites", "gateway/preparation.py", " or (version and version != state.version)", "",
+           _F + "test_what_was_read_before_a_change_is_stale"),
+    Mutant("one scope opens all types", "gateway/callers.py", 'name in {"*", asked_type}', "True",
+           _F + "test_each_type_needs_its_scope"),
+]  # fmt: skip
+"""Every way in which writing back a view could cost what its writer cannot see."""
+
 MUTANTS = [
     *CONSENT_DECIDE,
     *CONSENT_INDEX,
@@ -457,6 +479,7 @@ MUTANTS = [
     *TOGETHER,
     *LEAKS,
     *PARTNERS,
+    *WRITTEN_BACK,
 ]
 
 

@@ -15,6 +15,7 @@ from mappings.errors import Finding
 
 Wanted = TypeVar("Wanted")
 
+MAX_KEY_LENGTH = 255
 PAGE_LIMIT = 200
 PAGE_DEFAULT = 50
 VERSION_HEADER = {"API-Version": "1.0.0"}
@@ -109,6 +110,14 @@ def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = No
     return web.Response(
         body=body, status=status, content_type="application/json", headers={**VERSION_HEADER, **(headers or {})}
     )
+
+
+def idempotency_key(call: Call) -> str | None:
+    """Return the Idempotency-Key of a request, if it has one. Raises Refusal."""
+    key = call.http.headers.get("Idempotency-Key")
+    if key is not None and not (0 < len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable()):
+        raise refusal("parameter", "/Idempotency-Key", f"a key has 1 to {MAX_KEY_LENGTH} printable characters")
+    return key
 
 
 def etag(version: int) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
-from gateway.api.call import VERSION_HEADER, Call, answer, etag
+from gateway.api.call import VERSION_HEADER, Call, answer, etag, idempotency_key
 from gateway.errors import refusal
 from gateway.intake import Received
 from gateway.render import FHIR, FHIR_JSON, UnknownFormatError, media_type
@@ -12,8 +12,6 @@ from gateway.shelf import Shelf
 from mappings.format import Format
 
 _OWN_TYPE = media_type("*").partition("*")
-
-MAX_KEY_LENGTH = 255
 
 
 async def receive_plan(call: Call) -> web.Response:
@@ -24,10 +22,7 @@ async def receive_plan(call: Call) -> web.Response:
 
 async def _received(call: Call) -> web.Response:
     form = _format_in(call)
-    key = call.http.headers.get("Idempotency-Key")
-    if key is not None and not (0 < len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable()):
-        raise refusal("parameter", "/Idempotency-Key", f"a key has 1 to {MAX_KEY_LENGTH} printable characters")
-    received = await call.gateway.intake.receive(await call.http.read(), form, call.by, key)
+    received = await call.gateway.intake.receive(await call.http.read(), form, call.by, idempotency_key(call))
     return answer(
         _told(received),
         status=201 if received.outcome == "created" else 200,

@@ -47,6 +47,7 @@ PARTIES = (
         scopes=(
             *_READ,
             "plans:write",
+            "system/*.cu",
             "choices:read",
             "choices:write",
             "deliveries:write",
