@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from consent.voices import amsterdam_day
 from gateway.callers import Caller
@@ -87,7 +88,8 @@ class Intake:
         for number in range(ATTEMPTS):
             fresh = number > 0
             snapshot = await self._directory.now(fresh=fresh)
-            prepared = await self._preparation.prepare(draft, body, form, caller, snapshot, fresh=fresh)
+            asked = draft if used is None else replace(draft, view_version=None)  # kept already: only named again
+            prepared = await self._preparation.prepare(asked, body, form, caller, snapshot, fresh=fresh)
             if used is not None:
                 return self._received(draft, prepared, used, used.deliveries, snapshot)
             use = self._use(key, body, prepared)

@@ -177,6 +177,15 @@ async def test_a_key_makes_it_once(world: World) -> None:
     assert (await send(world, posted(), **key)).status == 409
 
 
+async def test_a_key_lets_a_view_come_back_twice(world: World) -> None:
+    """What was kept under the key is answered again, and is not held against the version that it made itself."""
+    made, key = plan_id(await send(world, posted())), {"Idempotency-Key": uuid.uuid4().hex}
+    read = (await world.team.ask("GET", f"/v1/plans/{made}")).body
+    of_type(read, "Goal")[0]["description"]["text"] = "Iets anders."
+    first, again = await send(world, read, **key), await send(world, read, **key)
+    assert (plan_id(first), first.body) == (made, again.body)
+
+
 async def test_remarks_and_loss_stand_with_their_entry(world: World) -> None:
     """What the plan does not carry is named as FHIRPath; a remark of quality is a warning."""
     bundle = posted()
