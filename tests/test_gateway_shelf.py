@@ -87,4 +87,4 @@ def test_a_new_folder_appears_on_the_shelf(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, open_log(None))
     assert shelf.get("buurtplan") is None
     put_folder(tmp_path)
-    assert shelf.names() == ("buurtplan", "plan-van-aanpak")
+    assert shelf.names() == ("1gezin1plan", "buurtplan", "plan-van-aanpak")
