@@ -16,8 +16,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mappings.bundle import bundle_to_plan, encode_bundle, in_order, plan_to_bundle
 from mappings.declaration import declare
 from mappings.document import parse_document
+from mappings.draft import with_plain_ids
 from mappings.errors import MappingError
 from mappings.format import Draft
 from mappings.plan import Label, Safety, SupportPlan
@@ -129,6 +131,18 @@ def test_reading_what_was_written_gives_the_plan(name: str, data: st.DataObject)
 
     assert plan == without_scopes(form.read(body).plan)
     assert body == form.write(plan)
+
+
+@pytest.mark.parametrize("name", forms.NAMES)
+@settings(THOROUGH, max_examples=50)
+@given(data=st.data())
+def test_what_a_document_says_comes_back_out_of_fhir(name: str, data: st.DataObject) -> None:
+    """Through a Bundle and back: the plan of any document, under an id that FHIR allows."""
+    read_plan = forms.FORMATS[name].read(json.dumps(data.draw(forms.documents(name))).encode()).plan
+    plan = in_order(with_plain_ids(msgspec.structs.replace(read_plan, id="")))
+    sent = json.loads(encode_bundle(plan_to_bundle(plan, "https://gateway.example/fhir")))
+
+    assert (plan, ()) == bundle_to_plan(sent)
 
 
 def renamed(plan: SupportPlan, rename: Callable[[str], str]) -> SupportPlan:
