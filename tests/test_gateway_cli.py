@@ -16,6 +16,7 @@ from urllib.request import Request, urlopen
 
 import msgspec
 import pytest
+from forms import FOLDERS, NAMES
 from msgspec.structs import replace
 
 from gateway.callers import public_jwks, read_private_key
@@ -268,9 +269,10 @@ def test_a_wrong_call_ends_with_its_code_and_says_what_to_do(
     assert said in answer.stderr
 
 
-def test_the_shipped_format_proves_itself() -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_a_packaged_format_proves_itself(name: str) -> None:
     """`planbrug format check` finds every example right and every mapped path used."""
-    answer = planbrug("format", "check", str(EXAMPLES.parent))
+    answer = planbrug("format", "check", str(FOLDERS / name))
     assert (answer.returncode, answer.stdout.splitlines()[-1]) == (
         0,
         "4 examples, 0 wrong; 0 mapped paths stand in no example",

@@ -3,8 +3,9 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
-from world import open_world
+from world import World, example, open_world
 
 from gateway.logs import open_log
 from gateway.shelf import Shelf
@@ -87,4 +88,57 @@ def test_a_new_folder_appears_on_the_shelf(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, open_log(None))
     assert shelf.get("buurtplan") is None
     put_folder(tmp_path)
-    assert shelf.names() == ("buurtplan", "plan-van-aanpak")
+    assert shelf.names() == ("1gezin1plan", "buurtplan", "plan-van-aanpak", "veilig-verder-plan")
+
+
+async def test_a_yes_to_everything_opens_nothing_of_a_safety_plan_and_a_yes_to_safety_only_that(tmp_path: Path) -> None:
+    """Sent without loss, and without a word about secrecy; not even the names go, for they tell that there is such a plan."""
+    async with open_world(tmp_path) as world:
+        document = unmarked(example("rust-aan-de-deur", form="veilig-verder-plan"))
+        sent = (await world.send(document, form="veilig-verder-plan")).body
+        everything = await permitted(world, sent, [])
+        named = await permitted(world, sent, [{"kinds": ["safety"]}])
+    assert sent["loss"] == []
+    assert everything == set()
+    assert named == {"safety"}
+
+
+async def test_a_yes_to_everything_leaves_the_seventh_section_of_a_household_plan_closed(tmp_path: Path) -> None:
+    """Worries about basic care and safety are restricted; the other worries go."""
+    async with open_world(tmp_path) as world:
+        document = unmarked(example("iedereen-aan-het-woord", form="1gezin1plan"))
+        sent = (await world.send(document, form="1gezin1plan")).body
+        opened = await permitted(world, sent, [], by=("kind", "domain"))
+    assert sent["loss"] == []
+    assert ("worry", "education") in opened
+    assert ("worry", "safety") not in opened
+
+
+def unmarked(node: Any) -> Any:
+    """Return a document that says of nothing whether it is confidential."""
+    if isinstance(node, list):
+        return [unmarked(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {name: unmarked(value) for name, value in node.items() if name != "vertrouwelijk"}
+
+
+async def permitted(
+    world: World, sent: dict[str, Any], parts: list[dict[str, Any]], by: tuple[str, ...] = ("kind",)
+) -> set[Any]:
+    """Return what Kompas may have of the parts about Marloes and Finn, once both of them permit these parts."""
+    residents = {row["reference"]: row["id"] for row in sent["residents"]}
+    found = set()
+    for name, capacity in (("marloes", "resident"), ("finn", "parent")):
+        choice = {
+            "recipient": {"type": "organisation", "organisation": "kompas"},
+            "parts": parts,
+            "effect": "permit",
+            "givenBy": {"capacity": capacity, "person": "marloes"},
+            "evidence": "gesprek",
+        }
+        assert (await world.choose(residents[name], [choice])).status == 200
+    for resident in residents.values():
+        view = await world.team.want("GET", f"/v1/residents/{resident}/views/kompas?planId={sent['planId']}")
+        found |= {tuple(part[key] for key in by) for part in view["parts"] if part["permitted"]}
+    return found if len(by) > 1 else {kind for (kind,) in found}
