@@ -446,6 +446,52 @@ PARTNERS = [
 ]  # fmt: skip
 """Guards of the exchange with partners over AMQP."""
 
+_REFUSED = "tests/test_mappings_edge.py::test_what_r4_or_a_profile_forbids_is_refused_at_its_place"
+FHIRJSON, STRUCTURE, BINDINGS, TARGETS = (
+    f"mappings/{name}.py" for name in ("fhirjson", "structure", "bindings", "targets")
+)
+INVARIANTS, NARRATIVE, CONFORMANCE = (f"mappings/{name}.py" for name in ("invariants", "narrative", "conformance"))
+
+EDGE = [
+    Mutant("a null passes", FHIRJSON, "return None if kept else", "return None if True else", _REFUSED),
+    Mutant("a null may stand beside a null", FHIRJSON, " if item is not None}", "}", _REFUSED),
+    Mutant("an empty list passes", FHIRJSON, " or (isinstance(value, _Aligned) and not value.items)", "", _REFUSED),
+    Mutant("white space is text", FHIRJSON, "isinstance(value, str) and value.isspace()", "False", _REFUSED),
+    Mutant("an id is content", FHIRJSON, 'isinstance(value, dict) and value.keys() == {"id"} and not kept', "False", _REFUSED),
+    Mutant("nothing is too deep", FHIRJSON, "    if too_deep(document):", "    if False:",
+           "tests/test_mappings_edge.py::test_a_deep_document_is_refused_before_anything_follows_it_down"),
+    Mutant("a number may stand in quotes", STRUCTURE, "isinstance(value, types) and (", "(", _REFUSED),
+    Mutant("true is a number", STRUCTURE, " and (bool in types or not isinstance(value, bool))", "", _REFUSED),
+    Mutant("an address holds white space", STRUCTURE, "element.spaceless and any(", "False and any(", _REFUSED),
+    Mutant("R4B is R4", STRUCTURE, "name in _NOT_R4 or ", "", _REFUSED),
+    Mutant("what is required is only a form", STRUCTURE, "_KINDS.get(kind, _FORMAT)", "_FORMAT", _REFUSED),
+    Mutant("required codes are a remark", BINDINGS, "and code not in codes:", "and False:", _REFUSED),
+    Mutant("a code of any system will do", BINDINGS, 'each.get("system") == system and ', "", _REFUSED),
+    Mutant("a reference leads to any type", TARGETS, "(not allowed or _ANY in allowed or kind in allowed)", "True", _REFUSED),
+    Mutant("a reference leads to what is no type", TARGETS, "model_of(kind) is not None and ", "", _REFUSED),
+    Mutant("a reference may say two things", TARGETS, "if literal and named and literal != named:", "if False:", _REFUSED),
+    Mutant("a urn leads anywhere", TARGETS, "if text in place.full_urls:", "if False:", _REFUSED),
+    Mutant("invariants are advice", INVARIANTS, "if not rule.holds(place):", "if False:", _REFUSED),
+    Mutant("contained resources are free", INVARIANTS, "CONTAINED if place.is_contained else ()", "", _REFUSED),
+    Mutant("every element is formatting", NARRATIVE, "if namespace != XHTML or local not in _ELEMENTS:", "if False:", _REFUSED),
+    Mutant("events may run", NARRATIVE, "if local not in _ATTRIBUTES or ", "if ", _REFUSED),
+    Mutant("links and pictures lead out", NARRATIVE, "local in _ADDRESSES and not inside", "False and not inside", _REFUSED),
+    Mutant("styles reach out", NARRATIVE, 'local == "style" and', "False and", _REFUSED),
+    Mutant("a narrative may declare entities", NARRATIVE, "    parser.StartDoctypeDeclHandler = reader.stop\n", "", _REFUSED),
+    Mutant("a narrative nests without end", NARRATIVE, "self.depth > MAX_DEPTH or ", "", _REFUSED),
+    Mutant("a narrative may say nothing", NARRATIVE, "    if not reader.says:", "    if False:", _REFUSED),
+    Mutant("a profile fixes nothing", CONFORMANCE, "rule.fixed is not UNSET and value != rule.fixed:", "False:", _REFUSED),
+    Mutant("a profile requires nothing", CONFORMANCE, "if len(found) < child.at_least:", "if False:", _REFUSED),
+    Mutant("a profile limits nothing", CONFORMANCE, "child.at_most is not None and len(found)", "False and len(found)", _REFUSED),
+    Mutant("a profile takes any type", CONFORMANCE, "elif kind and rule.types and kind.lower()", "elif False and kind.lower()", _REFUSED),
+    Mutant("a profile is for any resource", CONFORMANCE, "if definition and definition.type != place.type:", "if False:", _REFUSED),
+    Mutant("a profile lets references lead anywhere", CONFORMANCE, "        if rule.targets:", "        if False:", _REFUSED),
+    Mutant("an extension stands anywhere", CONFORMANCE, "if place.inside not in definition.contexts:", "if False:", _REFUSED),
+    Mutant("an extension stands any number of times", CONFORMANCE, "seen[url] == definition.rule.at_most + 1:", "False:", _REFUSED),
+    Mutant("our code systems hold any code", CONFORMANCE, "and code not in known:", "and False:", _REFUSED),
+]  # fmt: skip
+"""What FHIR from outside must be."""
+
 MUTANTS = [
     *CONSENT_DECIDE,
     *CONSENT_INDEX,
@@ -457,6 +503,7 @@ MUTANTS = [
     *TOGETHER,
     *LEAKS,
     *PARTNERS,
+    *EDGE,
 ]
 
 
