@@ -10,8 +10,9 @@ Order: parts stand by kind, and within a kind as the CarePlan and its CareTeam l
 `in_order` makes that order; for a plan in it `bundle_to_plan(plan_to_bundle(plan, url)) == (plan, ())`.
 Ids of plan, parts, residents and organisations must be FHIR ids: 1 to 64 of A-Z a-z 0-9 - . (https://hl7.org/fhir/R4/datatypes.html#id).
 
-R4 or R4B: `fhir.resources` has no 4.0.1. R4B changed SubscriptionStatus, Citation, Evidence and medication definition resources only
-(https://hl7.org/fhir/R4B/diff.html); tests hold our elements against a list out of 4.0.1.
+R4 or R4B: `fhir.resources` has no 4.0.1. R4B changed SubscriptionStatus, Citation, Evidence and medication definition resources
+(https://hl7.org/fhir/R4B/diff.html), and widened whom Observation.subject and Group.member refer to; tests hold our elements
+against a list out of 4.0.1.
 """
 
 from collections.abc import Callable

@@ -122,8 +122,10 @@ def _coding(place: Place) -> Iterator[Finding]:
 def _repeated(place: Place) -> Iterator[Finding]:
     """Yield each of our extensions that stands here more often than it may."""
     extensions = place.value.get("extension")
+    if not isinstance(extensions, list):
+        return
     seen: Counter[str] = Counter()
-    for at, each in enumerate(extensions if isinstance(extensions, list) else ()):
+    for at, each in enumerate(extensions):
         url = each.get("url") if isinstance(each, dict) else None
         if (definition := _definition(url)) and isinstance(url, str):
             seen[url] += 1

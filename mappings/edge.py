@@ -3,7 +3,7 @@
 | what | where |
 |---|---|
 | no null, nothing empty, not too deep | `fhirjson.py` |
-| names, JSON types, cardinalities, forms of values | `structure.py`, out of the models of `fhir.resources` |
+| names, JSON types, cardinalities, forms of values | `structure.py`, by `models.py` |
 | required codes | `bindings.py` |
 | types of what is referred to | `targets.py` |
 | invariants | `invariants.py` |

@@ -1,24 +1,20 @@
-"""What R4 says of the structure of a resource, out of the models of `fhir.resources`, and the walk along it.
+"""The structure of a resource, and the walk along it, place by place.
 
-The models know element names, cardinalities, types and reference targets. They read more than FHIR JSON allows: numbers in quotes,
-an object written as text, their own Python names for elements. So the walk holds every element to the name and the JSON type that
-R4 gives it (https://hl7.org/fhir/R4/json.html); what is required, which choice is made and how a value is written the models say.
-
-R4 or R4B: see `bundle.py`. What R4B has new is refused here, and so are the resource types that R4 had and R4B has not (medicinal
-products, substances, evidence synthesis): there is no model to hold them to.
-The models cost 0.3 s and 33 MB to import: only a process that takes FHIR in pays for them.
+The models of `fhir.resources` (`models.py`) read more than FHIR JSON allows: numbers in quotes, an object written as text, their own
+Python names for elements; and they tell of what lacks only when nothing else is wrong. So the walk itself holds every element to its
+name, its JSON type, its number and its choice (https://hl7.org/fhir/R4/json.html); how a value is written the models say.
 """
 
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
-from functools import cache, cached_property
-from typing import Annotated, Any, get_args, get_origin
+from functools import cached_property
+from typing import Any
 
 from msgspec import Struct
 
 from mappings.document import escape
 from mappings.elements import Resource
 from mappings.errors import Finding
+from mappings.models import Element, Shape, model_of, shape_of
 
 _UNKNOWN = "leave this element out: R4 has none of this name here; what is your own goes into an extension"
 _JSON_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
@@ -28,14 +24,6 @@ _JSON_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "text": ((str,), "give text in quotes"),
     "object": ((dict,), "give an object"),
 }
-_NO_RESOURCES = (
-    "Resource DomainResource AdministrableProductDefinition Citation ClinicalUseDefinition EvidenceReport Ingredient"
-    " ManufacturedItemDefinition MedicinalProductDefinition NutritionProduct PackagedProductDefinition RegulatedAuthorization"
-    " SubscriptionStatus SubscriptionTopic SubstanceDefinition"
-)
-_NOT_R4 = frozenset(_NO_RESOURCES.split())
-"""Abstract, or new in R4B."""
-_NO_SPACE = frozenset({"Uri", "Url", "Canonical", "Oid", "Id"})
 _KINDS: dict[str, tuple[str, str]] = {
     "missing": ("required", "add this element: R4 requires it"),
     "model_field_validation.missing": ("required", "add this element: R4 requires it"),
@@ -43,16 +31,6 @@ _KINDS: dict[str, tuple[str, str]] = {
     "choice": ("choice", "give exactly one of the types that R4 offers for each element with a choice"),
 }
 _FORMAT = ("format", "write this value as R4 writes its type")
-
-
-class Element(Struct, frozen=True, kw_only=True):
-    """What R4 says of one element. `type` has the model of an object; `targets` are what a reference may refer to."""
-
-    json: str
-    many: bool
-    spaceless: bool
-    type: Any
-    targets: frozenset[str]
 
 
 class Container:
@@ -102,24 +80,6 @@ class Place(Struct, frozen=True, kw_only=True):
     def is_contained(self) -> bool:
         """Say whether this is a contained resource."""
         return self.is_resource and self.owner is not self.container.resource
-
-
-def model_of(name: str) -> Any:
-    """Return the model of a resource type; None for a name that is no resource of R4."""
-    from fhir.resources.R4B import fhirtypes  # noqa: PLC0415
-
-    found: Any = getattr(fhirtypes, f"{name}Type", None)
-    if name in _NOT_R4 or not hasattr(found, "get_model_klass"):
-        return None
-    model = found.get_model_klass()
-    return model if model.has_resource_base() else None
-
-
-@cache
-def elements(model: Any) -> dict[str, Element]:
-    """Return the elements of a model by their name in JSON."""
-    found = {field.alias or name: _element(field) for name, field in model.model_fields.items()}
-    return {name: element for name, element in found.items() if name not in {"fhir_comments", "resource_type"}}
 
 
 def walk(resource: Resource, pointer: str, full_urls: Mapping[str, str]) -> Iterator[Place | Finding]:
@@ -184,12 +144,13 @@ def _root(resource: Any, pointer: str, around: Place | None, full_urls: Mapping[
 
 
 def _inside(place: Place) -> Iterator[Place | Finding]:
-    known = elements(place.model)
+    shape = shape_of(place.model)
+    yield from _lacking(place, shape)
     for name, value in place.value.items():
         if name == "resourceType" and place.is_resource:
             continue
         here = f"{place.pointer}/{escape(name)}"
-        if (element := known.get(name)) is None:
+        if (element := shape.elements.get(name)) is None:
             yield Finding(pointer=here, code="extra-forbidden", remedy=_UNKNOWN)
         elif element.many != isinstance(value, list):
             remedy = "give a list" if element.many else "give one value, not a list"
@@ -205,8 +166,8 @@ def _item(place: Place, name: str, element: Element, value: Any, pointer: str) -
         return
     if not _is_one_of(types, value):
         yield Finding(pointer=pointer, code="type", remedy=remedy)
-    elif element.spaceless and any(each.isspace() for each in value):
-        yield Finding(pointer=pointer, code="format", remedy="give an address or id without white space")
+    elif element.form and not element.form.fullmatch(value):
+        yield Finding(pointer=pointer, code="format", remedy=_FORMAT[1])
     elif element.type is not None and element.type.__name__ == "ResourceType":
         yield _root(value, pointer, place if name == "contained" else None, place.full_urls)
     elif element.type is not None:
@@ -236,37 +197,16 @@ def _path(place: Place, name: str, kind: str) -> str:
     return f"{place.path}.{name}" if kind != place.type and kind.startswith(place.type) else kind
 
 
-def _element(field: Any) -> Element:
-    many, leaf, form = _leaf(field.annotation)
-    # A primitive that every resource must have comes without its annotation, which then stands beside the field.
-    forms = {form, *(type(each).__name__ for each in field.metadata)}
-    complex_type = leaf if hasattr(leaf, "get_model_klass") else None
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    return Element(
-        json="object" if complex_type else _json(leaf),
-        many=many,
-        spaceless=bool(forms & _NO_SPACE),
-        type=complex_type,
-        targets=frozenset(extra.get("enum_reference_types", ())),
-    )
-
-
-def _leaf(annotation: Any, form: str = "") -> tuple[bool, Any, str]:
-    """Return whether it is a list, the type in it, and the name of the FHIR primitive."""
-    origin, arguments = get_origin(annotation), [each for each in get_args(annotation) if each is not type(None)]
-    if origin is None:
-        return False, annotation, form
-    if origin is Annotated:
-        return _leaf(arguments[0], form or type(arguments[1]).__name__)
-    many, leaf, found = _leaf(arguments[0], form)
-    return many or origin is list, leaf, found
-
-
-def _json(leaf: Any) -> str:
-    for kind, name in ((bool, "boolean"), (int, "integer"), (Decimal, "decimal")):
-        if isinstance(leaf, type) and issubclass(leaf, kind):
-            return name
-    return "text"
+def _lacking(place: Place, shape: Shape) -> Iterator[Finding]:
+    """Yield what R4 requires and is not there; the models tell that only when nothing else is wrong."""
+    there = {name.removeprefix("_") for name in place.value}
+    for name in shape.required:
+        if name not in there:
+            yield Finding(pointer=f"{place.pointer}/{name}", code="required", remedy=_KINDS["missing"][1])
+    for names, required in shape.choices:
+        made = sum(name in there for name in names)
+        if made > 1 or (required and not made):
+            yield Finding(pointer=place.pointer, code="choice", remedy=_KINDS["choice"][1])
 
 
 def _without_resources(resource: Resource) -> Resource:

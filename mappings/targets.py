@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator
 
 from mappings.errors import Finding
-from mappings.structure import Place, model_of
+from mappings.models import model_of
+from mappings.structure import Place
 
 _LITERAL = re.compile(
     r"(?P<base>(http|https)://[^?#]*/)?(?P<type>[A-Za-z]+)(/[A-Za-z0-9\-.]{1,64}(/_history/[A-Za-z0-9\-.]{1,64})?(#.*)?|\?.+)"

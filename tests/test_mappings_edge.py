@@ -233,6 +233,14 @@ STRUCTURE = [
     (CAREPLAN | {"contained": ["x"]}, "/contained/0", "type"),
     (ANNA | {"birthDate": "1990-02-31"}, "/birthDate", "format"),
     (ANNA | {"id": "met spatie"}, "/id", "format"),
+    (ANNA | {"id": "a" * 65}, "/id", "format"),
+    (OBSERVATION | {"effectiveDateTime": "2026-09-01T10:00:00"}, "/effectiveDateTime", "format"),
+    (ANNA | {"telecom": [{"system": "phone", "rank": 0}]}, "/telecom/0/rank", "format"),
+    (
+        ANNA | {"extension": [{"url": "https://voorbeeld.nl/x", "valueRatioRange": {"lowNumerator": {"value": 1}}}]},
+        "/extension/0/valueRatioRange",
+        "extra-forbidden",
+    ),
     (ANNA | {"meta": {"source": "geen adres"}}, "/meta/source", "format"),
     (ANNA | {"gender": " female"}, "/gender", "code"),
     (ANNA | {"deceasedBoolean": True, "deceasedDateTime": "2026-01-01"}, "", "choice"),
@@ -292,6 +300,12 @@ TARGETS = [
     (CAREPLAN | {"subject": {"type": "Goal", "display": "x"}}, "/subject/type", "reference-type"),
     (CAREPLAN | {"subject": PATIENT | {"type": "Group"}}, "/subject/type", "reference-type"),
     (CAREPLAN | {"goal": [{"reference": "Goal/a"}, {"reference": "Task/b"}]}, "/goal/1/reference", "reference-type"),
+    (OBSERVATION | {"subject": {"reference": "Organization/x"}}, "/subject/reference", "reference-type"),
+    (
+        GROUP | {"member": [{"entity": {"reference": "RelatedPerson/x"}}]},
+        "/member/0/entity/reference",
+        "reference-type",
+    ),
     (TASK | {"focus": {"reference": "Bogus/x"}}, "/focus/reference", "reference-type"),
     (TASK | {"focus": {"type": "Bogus"}}, "/focus/type", "reference-type"),
     (containing(ANNA, goal=[{"reference": "#anna"}]), "/goal/0/reference", "reference-type"),
@@ -640,6 +654,12 @@ def test_only_a_bundle_is_a_bundle(document: Any) -> None:
     with pytest.raises(MappingError) as refused:
         check_bundle(document)
     assert [each.code for each in refused.value.findings] == ["bundle"]
+
+
+def test_everything_that_lacks_is_told_at_once() -> None:
+    """The models tell of some only when others are there."""
+    lacking = {("/status", "required"), ("/intent", "required"), ("/subject", "required")}
+    assert findings({"resourceType": "CarePlan"}) == lacking
 
 
 def test_a_pointer_begins_where_the_resource_stands() -> None:
