@@ -285,7 +285,8 @@ GATEWAY_DELIVERY = [
            _LAST_MOMENT + "test_the_attempt_itself_decides"),
     Mutant("the same view is sent again", BEGINNING, "if not needed or lane.delivered_view == state.version:", "if not needed:",
            _J + "test_a_hidden_edit_changes_nothing_that_a_recipient_can_see"),
-    Mutant("a retry looks without bounds", DELIVERY, "within=row.parts, fresh=fresh", "within=None, fresh=fresh", _LAST_MOMENT + "test_a_retry_never_widens"),
+    Mutant("a retry looks without bounds", DELIVERY, "within=row.parts, fresh=fresh", "within=None, fresh=fresh",
+           _LAST_MOMENT + "test_a_retry_never_widens"),
     Mutant("what never left keeps its receipt", SETTLING, "receipts.drop_receipt(tx, each.attempt.receipt)", "pass",
            _L + "TestOnlyAMatchingReceiptIsDelivered::test_what_never_left_has_no_receipt"),
     Mutant("a retry widens", SIGHT, "if decision.permitted and decision.part_id not in within:", "if False:",
@@ -450,6 +451,7 @@ _REFUSED = "tests/test_mappings_edge.py::test_what_r4_or_a_profile_forbids_is_re
 FHIRJSON, STRUCTURE, BINDINGS, TARGETS = (
     f"mappings/{name}.py" for name in ("fhirjson", "structure", "bindings", "targets")
 )
+MODELS = "mappings/models.py"
 INVARIANTS, NARRATIVE, CONFORMANCE = (f"mappings/{name}.py" for name in ("invariants", "narrative", "conformance"))
 
 EDGE = [
@@ -462,8 +464,12 @@ EDGE = [
            "tests/test_mappings_edge.py::test_a_deep_document_is_refused_before_anything_follows_it_down"),
     Mutant("a number may stand in quotes", STRUCTURE, "isinstance(value, types) and (", "(", _REFUSED),
     Mutant("true is a number", STRUCTURE, " and (bool in types or not isinstance(value, bool))", "", _REFUSED),
-    Mutant("an address holds white space", STRUCTURE, "element.spaceless and any(", "False and any(", _REFUSED),
-    Mutant("R4B is R4", STRUCTURE, "name in _NOT_R4 or ", "", _REFUSED),
+    Mutant("an address holds white space", STRUCTURE, "elif element.form and not", "elif False and not", _REFUSED),
+    Mutant("R4B is R4", MODELS, "name in _NOT_R4 or ", "", _REFUSED),
+    Mutant("R4B brings datatypes", MODELS, ' if getattr(each.type, "__name__", "") not in _NEW_TYPES', "", _REFUSED),
+    Mutant("R4B widens references", MODELS, "targets = _R4_TARGETS.get(", "targets = {}.get(", _REFUSED),
+    Mutant("what lacks is told one by one", STRUCTURE, "    yield from _lacking(place, shape)\n", "",
+           "tests/test_mappings_edge.py::test_everything_that_lacks_is_told_at_once"),
     Mutant("what is required is only a form", STRUCTURE, "_KINDS.get(kind, _FORMAT)", "_FORMAT", _REFUSED),
     Mutant("required codes are a remark", BINDINGS, "and code not in codes:", "and False:", _REFUSED),
     Mutant("a code of any system will do", BINDINGS, 'each.get("system") == system and ', "", _REFUSED),
