@@ -24,13 +24,11 @@ _JSON_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "text": ((str,), "give text in quotes"),
     "object": ((dict,), "give an object"),
 }
-_KINDS: dict[str, tuple[str, str]] = {
-    "missing": ("required", "add this element: R4 requires it"),
-    "model_field_validation.missing": ("required", "add this element: R4 requires it"),
-    "extra_forbidden": ("extra-forbidden", _UNKNOWN),
-    "choice": ("choice", "give exactly one of the types that R4 offers for each element with a choice"),
-}
-_FORMAT = ("format", "write this value as R4 writes its type")
+_REQUIRED = "add this element: R4 requires it"
+_CHOICE = "give exactly one of the types that R4 offers for each element with a choice"
+_FORM = "write this value as R4 writes its type"
+_LACKS = frozenset({"missing", "model_field_validation.missing"})
+"""The errors of a model that point at what is not there."""
 
 
 class Container:
@@ -167,7 +165,7 @@ def _item(place: Place, name: str, element: Element, value: Any, pointer: str) -
     if not _is_one_of(types, value):
         yield Finding(pointer=pointer, code="type", remedy=remedy)
     elif element.form and not element.form.fullmatch(value):
-        yield Finding(pointer=pointer, code="format", remedy=_FORMAT[1])
+        yield Finding(pointer=pointer, code="format", remedy=_FORM)
     elif element.type is not None and element.type.__name__ == "ResourceType":
         yield _root(value, pointer, place if name == "contained" else None, place.full_urls)
     elif element.type is not None:
@@ -202,11 +200,11 @@ def _lacking(place: Place, shape: Shape) -> Iterator[Finding]:
     there = {name.removeprefix("_") for name in place.value}
     for name in shape.required:
         if name not in there:
-            yield Finding(pointer=f"{place.pointer}/{name}", code="required", remedy=_KINDS["missing"][1])
+            yield Finding(pointer=f"{place.pointer}/{name}", code="required", remedy=_REQUIRED)
     for names, required in shape.choices:
         made = sum(name in there for name in names)
         if made > 1 or (required and not made):
-            yield Finding(pointer=place.pointer, code="choice", remedy=_KINDS["choice"][1])
+            yield Finding(pointer=place.pointer, code="choice", remedy=_CHOICE)
 
 
 def _without_resources(resource: Resource) -> Resource:
@@ -226,14 +224,11 @@ def _model_finding(kind: str, steps: tuple[int | str, ...], resource: Resource, 
     here: Any = resource
     for step in steps:
         here, above = _child(here, step), here
-        if here is not None or (kind in _KINDS and isinstance(above, dict)):
+        if here is not None or (kind in _LACKS and isinstance(above, dict)):
             pointer = f"{pointer}/{escape(str(step))}"
         if here is None:
             break
-    if kind == "value_error" and isinstance(here, dict):
-        kind = "choice"
-    code, remedy = _KINDS.get(kind, _FORMAT)
-    return Finding(pointer=pointer, code=code, remedy=remedy)
+    return Finding(pointer=pointer, code="format", remedy=_FORM)
 
 
 def _child(value: Any, step: int | str) -> Any:
