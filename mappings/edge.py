@@ -30,8 +30,8 @@ def check_resource(resource: Any, pointer: str = "") -> list[Finding]:
     if not isinstance(resource, dict):
         return [Finding(pointer=pointer, code="type", remedy="send a FHIR resource as a JSON object")]
     form = list(fhirjson.findings(resource, pointer))
-    if any(finding.code == "depth" for finding in form):
-        return form
+    if any(finding.code in fhirjson.UNREADABLE for finding in form):
+        return form[:MAX_FINDINGS]
     ruled: list[Finding] = []
     modelled: list[Finding] = []
     for found in walk(resource, pointer, _full_urls(resource)):

@@ -1,9 +1,10 @@
-"""The JSON of FHIR: no null, nothing empty, not too deep (https://hl7.org/fhir/R4/json.html).
+"""The JSON of FHIR: no null, nothing empty, nothing unwritable, not too deep (https://hl7.org/fhir/R4/json.html).
 
 It knows no element. The one null that FHIR JSON has keeps a place in a list of primitives, beside the `_` list that says why
 (https://hl7.org/fhir/R4/json.html#primitive). Every document takes one pass without recursion.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,10 +15,12 @@ _TOO_DEEP = f"nest at most {MAX_DEPTH} levels deep"
 _NULL = "leave out what is not known: FHIR JSON has no null here"
 _EMPTY = "leave out what is empty: FHIR JSON has no empty object, list or text"
 _BLANK = "give text with more than white space in it, or leave it out"
+_TEXT = "leave out NUL characters and halves of surrogate pairs"
 _ID_ONLY = "give this element a value or children beside its id, or leave it out (ele-1)"
 
-Item = tuple[Any, str, int]
-"""A value, its pointer and its depth."""
+_FORBIDDEN = re.compile("[\x00\ud800-\udfff]")
+UNREADABLE = frozenset({"depth", "text"})
+"""The codes of findings after which nobody else may look at the document."""
 
 
 def too_deep(document: Any) -> bool:
@@ -38,7 +41,7 @@ def findings(document: Any, pointer: str) -> Iterator[Finding]:
     stack = [(document, pointer, False)]
     while stack:
         value, here, kept = stack.pop()
-        if found := _finding(value, here, kept=kept):
+        if found := _unreadable(value, here) or _finding(value, here, kept=kept):
             yield found
         elif isinstance(value, dict):
             stack += reversed([(item, f"{here}/{escape(name)}", False) for name, item in _aligned(value)])
@@ -66,6 +69,14 @@ def _aligned(value: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         if name.startswith("_") and isinstance(item, dict) and item.keys() == {"id"} and beside is not None:
             continue
         yield name, _Aligned(item, beside) if isinstance(item, list) else item
+
+
+def _unreadable(value: Any, pointer: str) -> Finding | None:
+    """Return the finding for what no other system can write down, be it in a text or in a name."""
+    texts = [value] if isinstance(value, str) else value if isinstance(value, dict) else ()
+    if any(_FORBIDDEN.search(each) for each in texts):
+        return Finding(pointer=pointer, code="text", remedy=_TEXT)
+    return None
 
 
 def _finding(value: Any, pointer: str, *, kept: bool) -> Finding | None:
