@@ -447,11 +447,12 @@ PARTNERS = [
 ]  # fmt: skip
 """Guards of the exchange with partners over AMQP."""
 
-_REFUSED = "tests/test_mappings_edge.py::test_what_r4_or_a_profile_forbids_is_refused_at_its_place"
+_EDGE = "tests/test_mappings_edge.py::"
+_REFUSED = _EDGE + "test_what_r4_or_a_profile_forbids_is_refused_at_its_place"
 FHIRJSON, STRUCTURE, BINDINGS, TARGETS = (
     f"mappings/{name}.py" for name in ("fhirjson", "structure", "bindings", "targets")
 )
-MODELS = "mappings/models.py"
+MODELS, CHECK = "mappings/models.py", "mappings/edge.py"
 INVARIANTS, NARRATIVE, CONFORMANCE = (f"mappings/{name}.py" for name in ("invariants", "narrative", "conformance"))
 
 EDGE = [
@@ -461,7 +462,7 @@ EDGE = [
     Mutant("white space is text", FHIRJSON, "isinstance(value, str) and value.isspace()", "False", _REFUSED),
     Mutant("an id is content", FHIRJSON, 'isinstance(value, dict) and value.keys() == {"id"} and not kept', "False", _REFUSED),
     Mutant("nothing is too deep", FHIRJSON, "    if too_deep(document):", "    if False:",
-           "tests/test_mappings_edge.py::test_a_deep_document_is_refused_before_anything_follows_it_down"),
+           _EDGE + "test_a_deep_document_is_refused_before_anything_follows_it_down"),
     Mutant("a number may stand in quotes", STRUCTURE, "isinstance(value, types) and (", "(", _REFUSED),
     Mutant("true is a number", STRUCTURE, " and (bool in types or not isinstance(value, bool))", "", _REFUSED),
     Mutant("an address holds white space", STRUCTURE, "elif element.form and not", "elif False and not", _REFUSED),
@@ -471,7 +472,7 @@ EDGE = [
     Mutant("any spelling is a value", STRUCTURE, 'return Finding(pointer=pointer, code="format", remedy=_FORM)',
            'return Finding(pointer=pointer, code="", remedy=_FORM)', _REFUSED),
     Mutant("what lacks is told one by one", STRUCTURE, "    yield from _lacking(place, shape)\n", "",
-           "tests/test_mappings_edge.py::test_everything_that_lacks_is_told_at_once"),
+           _EDGE + "test_everything_that_lacks_is_told_at_once"),
     Mutant("required codes are a remark", BINDINGS, "and code not in codes:", "and False:", _REFUSED),
     Mutant("a code of any system will do", BINDINGS, 'each.get("system") == system and ', "", _REFUSED),
     Mutant("a reference leads to any type", TARGETS, "(not allowed or _ANY in allowed or kind in allowed)", "True", _REFUSED),
@@ -495,6 +496,28 @@ EDGE = [
     Mutant("a profile lets references lead anywhere", CONFORMANCE, "        if rule.targets:", "        if False:", _REFUSED),
     Mutant("an extension stands anywhere", CONFORMANCE, "if place.inside not in definition.contexts:", "if False:", _REFUSED),
     Mutant("an extension stands any number of times", CONFORMANCE, "seen[url] == definition.rule.at_most + 1:", "False:", _REFUSED),
+    Mutant("findings stand in any order", CHECK, "key=_Order(document, root).position", "key=lambda _: 0",
+           _EDGE + "test_a_bundle_is_refused_with_all_findings_in_the_order_of_the_document"),
+    Mutant("findings have no end", CHECK, "heapq.nsmallest(MAX_FINDINGS, ", "heapq.nsmallest(1000, ",
+           _EDGE + "test_the_first_hundred_findings_are_told"),
+    Mutant("pointers begin at the root", CHECK, "in walk(resource, pointer, ", 'in walk(resource, "", ',
+           _EDGE + "test_a_pointer_begins_where_the_resource_stands"),
+    Mutant("anything is a Bundle", CHECK, 'bundle.get("resourceType") != "Bundle"', "False", _EDGE + "test_only_a_bundle_is_a_bundle"),
+    Mutant("a remedy repeats the code", BINDINGS, 'f"give a code that R4 allows here: {', 'f"{code} is no code that R4 allows here: {',
+           _EDGE + "test_no_remedy_repeats_what_the_document_says"),
+    Mutant("a code may be a list", BINDINGS, 'str(each.get("code")) in codes', 'each.get("code") in codes', _REFUSED),
+    Mutant("every contained resource reads the whole", STRUCTURE, "    @cached_property\n    def mentions",
+           "    @property\n    def mentions",
+           _EDGE + "test_the_work_grows_with_the_document_and_no_faster"),
+    Mutant("no null may stand beside its reason", FHIRJSON, "return None if kept else", "return None if False else",
+           _EDGE + "test_what_r4_allows_passes"),
+    Mutant("our extensions stand nowhere", CONFORMANCE, "if place.inside not in definition.contexts:", "if True:",
+           _EDGE + "test_what_we_render_of_an_example_passes"),
+    Mutant("our profile has another title", CONFORMANCE, "value != rule.fixed:", "value == rule.fixed:",
+           _EDGE + "test_what_we_render_of_any_plan_passes"),
+    Mutant("the models come with the renderer", CHECK, "import heapq\n", "import heapq\nimport fhir.resources\n",
+           _EDGE + "test_who_renders_does_not_pay_for_the_models"),
+    Mutant("a rule without a row", INVARIANTS, '"bdl-8"', '"bdl-88"', _EDGE + "test_every_invariant_has_a_row_that_breaks_it"),
     Mutant("our code systems hold any code", CONFORMANCE, "and code not in known:", "and False:", _REFUSED),
 ]  # fmt: skip
 """What FHIR from outside must be."""
