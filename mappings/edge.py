@@ -2,7 +2,7 @@
 
 | what | where |
 |---|---|
-| no null, nothing empty, not too deep | `fhirjson.py` |
+| no null, nothing empty, nothing unwritable, not too deep | `fhirjson.py` |
 | names, JSON types, cardinalities, forms of values | `structure.py`, by `models.py` |
 | required codes | `bindings.py` |
 | types of what is referred to | `targets.py` |
@@ -24,6 +24,9 @@ from mappings.elements import Resource
 from mappings.errors import Finding, MappingError
 from mappings.structure import Place, model_findings, walk
 
+_ENOUGH = 10 * MAX_FINDINGS
+"""Whoever sent this many mistakes is told of the first; the rest of the document need not be read."""
+
 
 def check_resource(resource: Any, pointer: str = "") -> list[Finding]:
     """Return what is wrong with a resource that stands at `pointer`: the first 100 findings, in the order of the document."""
@@ -40,6 +43,8 @@ def check_resource(resource: Any, pointer: str = "") -> list[Finding]:
         else:
             ruled += _at(found)
             modelled += model_findings(found) if found.is_resource else ()
+        if len(ruled) > _ENOUGH:
+            break
     return _first([*form, *ruled, *_untold(modelled, [*form, *ruled])], resource, pointer)
 
 

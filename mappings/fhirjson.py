@@ -5,10 +5,11 @@ It knows no element. The one null that FHIR JSON has keeps a place in a list of 
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from mappings.document import MAX_DEPTH, escape
+from mappings.document import MAX_DEPTH, MAX_FINDINGS, escape
 from mappings.errors import Finding
 
 _TOO_DEEP = f"nest at most {MAX_DEPTH} levels deep"
@@ -16,10 +17,12 @@ _NULL = "leave out what is not known: FHIR JSON has no null here"
 _EMPTY = "leave out what is empty: FHIR JSON has no empty object, list or text"
 _BLANK = "give text with more than white space in it, or leave it out"
 _TEXT = "leave out NUL characters and halves of surrogate pairs"
+_NAME = "give elements the names that R4 has: none is as long as one here"
 _ID_ONLY = "give this element a value or children beside its id, or leave it out (ele-1)"
 
 _FORBIDDEN = re.compile("[\x00\ud800-\udfff]")
-UNREADABLE = frozenset({"depth", "text"})
+_LONGEST_NAME = 128
+UNREADABLE = frozenset({"depth", "text", "name"})
 """The codes of findings after which nobody else may look at the document."""
 
 
@@ -34,19 +37,39 @@ def too_deep(document: Any) -> bool:
 
 
 def findings(document: Any, pointer: str) -> Iterator[Finding]:
-    """Yield what is no FHIR JSON, in the order of the document. A document that is too deep has that finding alone."""
+    """Yield what is no FHIR JSON, in the order of the document, and no more than 100 of a kind.
+
+    A document that is too deep has that finding alone. Pointers are written for findings only: those of all places could together be
+    far longer than the document.
+    """
     if too_deep(document):
         yield Finding(pointer=pointer, code="depth", remedy=_TOO_DEEP)
         return
-    stack = [(document, pointer, False)]
+    counts: Counter[str] = Counter()
+    stack: list[tuple[Any, _Path, bool]] = [(_wrapped(document, None), (None, pointer), False)]
     while stack:
-        value, here, kept = stack.pop()
-        if found := _unreadable(value, here) or _finding(value, here, kept=kept):
-            yield found
+        value, path, kept = stack.pop()
+        if told := _unreadable(value) or _refused(value, kept=kept):
+            counts[told[0]] += 1
+            if counts[told[0]] <= MAX_FINDINGS:
+                yield Finding(pointer=_written(path), code=told[0], remedy=told[1])
         elif isinstance(value, dict):
-            stack += reversed([(item, f"{here}/{escape(name)}", False) for name, item in _aligned(value)])
+            stack += reversed([(item, (path, f"/{escape(name)}"), False) for name, item in _aligned(value)])
         elif isinstance(value, _Aligned):
-            stack += reversed([(item, f"{here}/{at}", at in value.kept) for at, item in enumerate(value.items)])
+            items = enumerate(value.items)
+            stack += reversed([(_wrapped(item, None), (path, f"/{at}"), at in value.kept) for at, item in items])
+
+
+_Path = tuple["_Path | None", str]
+"""The path above, and the last step of a pointer."""
+
+
+def _written(path: _Path | None) -> str:
+    steps = []
+    while path:
+        path, step = path
+        steps.append(step)
+    return "".join(reversed(steps))
 
 
 class _Aligned:
@@ -68,24 +91,31 @@ def _aligned(value: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         beside = value.get(name[1:] if name.startswith("_") else f"_{name}")
         if name.startswith("_") and isinstance(item, dict) and item.keys() == {"id"} and beside is not None:
             continue
-        yield name, _Aligned(item, beside) if isinstance(item, list) else item
+        yield name, _wrapped(item, beside)
 
 
-def _unreadable(value: Any, pointer: str) -> Finding | None:
-    """Return the finding for what no other system can write down, be it in a text or in a name."""
+def _wrapped(value: Any, beside: Any) -> Any:
+    return _Aligned(value, beside) if isinstance(value, list) else value
+
+
+def _unreadable(value: Any) -> tuple[str, str] | None:
+    """Return code and remedy for what no other system can write down, or no pointer can name."""
     texts = [value] if isinstance(value, str) else value if isinstance(value, dict) else ()
     if any(_FORBIDDEN.search(each) for each in texts):
-        return Finding(pointer=pointer, code="text", remedy=_TEXT)
+        return "text", _TEXT
+    if isinstance(value, dict) and any(len(name) > _LONGEST_NAME for name in value):
+        return "name", _NAME
     return None
 
 
-def _finding(value: Any, pointer: str, *, kept: bool) -> Finding | None:
+def _refused(value: Any, *, kept: bool) -> tuple[str, str] | None:
+    """Return code and remedy for what FHIR JSON has not."""
     if value is None:
-        return None if kept else Finding(pointer=pointer, code="null", remedy=_NULL)
+        return None if kept else ("null", _NULL)
     if value in ("", {}) or (isinstance(value, _Aligned) and not value.items):
-        return Finding(pointer=pointer, code="empty", remedy=_EMPTY)
+        return "empty", _EMPTY
     if isinstance(value, str) and value.isspace():
-        return Finding(pointer=pointer, code="blank", remedy=_BLANK)
+        return "blank", _BLANK
     if isinstance(value, dict) and value.keys() == {"id"} and not kept:
-        return Finding(pointer=pointer, code="ele-1", remedy=_ID_ONLY)
+        return "ele-1", _ID_ONLY
     return None

@@ -212,6 +212,8 @@ SHAPE = [
     (ANNA | {"name": [{"family": "a\x00b"}]}, "/name/0/family", "text"),
     (ANNA | {"name": [{"family": "\ud800"}]}, "/name/0/family", "text"),
     (ANNA | {"name": [{"\udfff": "x"}]}, "/name/0", "text"),
+    (ANNA | {"name": [[["\udfff"]]]}, "/name/0/0/0", "text"),
+    (ANNA | {"n" * 200: {"x": None}}, "", "name"),
     (nested(40), "", "depth"),
 ]
 STRUCTURE = [
@@ -758,6 +760,8 @@ def seconds(check: Callable[[], Any]) -> float:
         lambda size: ANNA | {"name": [{"given": [None] * size}]},
         lambda size: ANNA | {"name": [{"use": "bogus"}] * size},
         lambda size: ANNA | {f"eigen-{number}": "x" for number in range(size)},
+        lambda size: ANNA | {"x" * size: {str(number): None for number in range(size)}},
+        lambda size: ANNA | {"x" * 100: {"y" * 100: {"z" * 100: [None] * size}}},
         lambda size: OBSERVATION | {"valueString": "x", "component": [{"code": TEXT, "valueString": "x"}] * size},
         lambda size: containing(
             *(ANNA | {"id": f"p{number}"} for number in range(size)),
@@ -772,6 +776,8 @@ def seconds(check: Callable[[], Any]) -> float:
         "nulls",
         "bad codes",
         "unknown elements",
+        "a long name around nulls",
+        "long names around nulls",
         "components",
         "contained resources",
         "entries",
