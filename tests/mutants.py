@@ -456,8 +456,10 @@ MODELS, CHECK = "mappings/models.py", "mappings/edge.py"
 INVARIANTS, NARRATIVE, CONFORMANCE = (f"mappings/{name}.py" for name in ("invariants", "narrative", "conformance"))
 
 EDGE = [
-    Mutant("a null passes", FHIRJSON, "return None if kept else", "return None if True else", _REFUSED),
+    Mutant("a null passes", FHIRJSON, 'return None if kept else ("null"', 'return None if True else ("null"', _REFUSED),
     Mutant("a null may stand beside a null", FHIRJSON, " if item is not None}", "}", _REFUSED),
+    Mutant("lists in lists are not read", FHIRJSON, "(_wrapped(item, None), (path", "(item, (path", _REFUSED),
+    Mutant("a name is as long as it likes", FHIRJSON, "len(name) > _LONGEST_NAME", "False", _REFUSED),
     Mutant("an empty list passes", FHIRJSON, " or (isinstance(value, _Aligned) and not value.items)", "", _REFUSED),
     Mutant("white space is text", FHIRJSON, "isinstance(value, str) and value.isspace()", "False", _REFUSED),
     Mutant("an id is content", FHIRJSON, 'isinstance(value, dict) and value.keys() == {"id"} and not kept', "False", _REFUSED),
@@ -509,7 +511,7 @@ EDGE = [
     Mutant("every contained resource reads the whole", STRUCTURE, "    @cached_property\n    def mentions",
            "    @property\n    def mentions",
            _EDGE + "test_the_work_grows_with_the_document_and_no_faster"),
-    Mutant("no null may stand beside its reason", FHIRJSON, "return None if kept else", "return None if False else",
+    Mutant("no null may stand beside its reason", FHIRJSON, 'return None if kept else ("null"', 'return None if False else ("null"',
            _EDGE + "test_what_r4_allows_passes"),
     Mutant("our extensions stand nowhere", CONFORMANCE, "if place.inside not in definition.contexts:", "if True:",
            _EDGE + "test_what_we_render_of_an_example_passes"),
