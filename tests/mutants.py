@@ -468,6 +468,83 @@ WRITTEN_BACK = [
 ]  # fmt: skip
 """Every way in which writing back a view could cost what its writer cannot see."""
 
+_EDGE = "tests/test_mappings_edge.py::"
+_REFUSED = _EDGE + "test_what_r4_or_a_profile_forbids_is_refused_at_its_place"
+FHIRJSON, STRUCTURE, BINDINGS, TARGETS = (
+    f"mappings/{name}.py" for name in ("fhirjson", "structure", "bindings", "targets")
+)
+MODELS, CHECK = "mappings/models.py", "mappings/edge.py"
+INVARIANTS, NARRATIVE, CONFORMANCE = (f"mappings/{name}.py" for name in ("invariants", "narrative", "conformance"))
+
+EDGE = [
+    Mutant("a null passes", FHIRJSON, 'return None if kept else ("null"', 'return None if True else ("null"', _REFUSED),
+    Mutant("a null may stand beside a null", FHIRJSON, " if item is not None}", "}", _REFUSED),
+    Mutant("lists in lists are not read", FHIRJSON, "(_wrapped(item, None), (path", "(item, (path", _REFUSED),
+    Mutant("a name is as long as it likes", FHIRJSON, "len(name) > _LONGEST_NAME", "False", _REFUSED),
+    Mutant("an empty list passes", FHIRJSON, " or (isinstance(value, _Aligned) and not value.items)", "", _REFUSED),
+    Mutant("white space is text", FHIRJSON, "isinstance(value, str) and value.isspace()", "False", _REFUSED),
+    Mutant("an id is content", FHIRJSON, 'isinstance(value, dict) and value.keys() == {"id"} and not kept', "False", _REFUSED),
+    Mutant("nothing is too deep", FHIRJSON, "    if too_deep(document):", "    if False:",
+           _EDGE + "test_a_deep_document_is_refused_before_anything_follows_it_down"),
+    Mutant("a number may stand in quotes", STRUCTURE, "isinstance(value, types) and (", "(", _REFUSED),
+    Mutant("true is a number", STRUCTURE, " and (bool in types or not isinstance(value, bool))", "", _REFUSED),
+    Mutant("an address holds white space", STRUCTURE, "elif element.form and not", "elif False and not", _REFUSED),
+    Mutant("R4B is R4", MODELS, "name in _NOT_R4 or ", "", _REFUSED),
+    Mutant("R4B brings datatypes", MODELS, ' if getattr(each.type, "__name__", "") not in _NEW_TYPES', "", _REFUSED),
+    Mutant("R4B widens references", MODELS, "targets = _R4_TARGETS.get(", "targets = {}.get(", _REFUSED),
+    Mutant("any spelling is a value", STRUCTURE, 'return Finding(pointer=pointer, code="format", remedy=_FORM)',
+           'return Finding(pointer=pointer, code="", remedy=_FORM)', _REFUSED),
+    Mutant("what lacks is told one by one", STRUCTURE, "    yield from _lacking(place, shape)\n", "",
+           _EDGE + "test_everything_that_lacks_is_told_at_once"),
+    Mutant("required codes are a remark", BINDINGS, "and code not in codes:", "and False:", _REFUSED),
+    Mutant("a code of any system will do", BINDINGS, 'each.get("system") == system and ', "", _REFUSED),
+    Mutant("a reference leads to any type", TARGETS, "(not allowed or _ANY in allowed or kind in allowed)", "True", _REFUSED),
+    Mutant("a reference leads to what is no type", TARGETS, "model_of(kind) is not None and ", "", _REFUSED),
+    Mutant("a reference may say two things", TARGETS, "if literal and named and literal != named:", "if False:", _REFUSED),
+    Mutant("a urn leads anywhere", TARGETS, "if text in place.full_urls:", "if False:", _REFUSED),
+    Mutant("invariants are advice", INVARIANTS, "if not rule.holds(place):", "if False:", _REFUSED),
+    Mutant("contained resources are free", INVARIANTS, "CONTAINED if place.is_contained else ()", "", _REFUSED),
+    Mutant("every element is formatting", NARRATIVE, "if namespace != XHTML or local not in _ELEMENTS:", "if False:", _REFUSED),
+    Mutant("events may run", NARRATIVE, "if local not in _ATTRIBUTES or ", "if ", _REFUSED),
+    Mutant("links and pictures lead out", NARRATIVE, "local in _ADDRESSES and not inside", "False and not inside", _REFUSED),
+    Mutant("styles reach out", NARRATIVE, 'local == "style" and', "False and", _REFUSED),
+    Mutant("a narrative may declare entities", NARRATIVE, "    parser.StartDoctypeDeclHandler = reader.stop\n", "", _REFUSED),
+    Mutant("a narrative nests without end", NARRATIVE, "self.depth > MAX_DEPTH or ", "", _REFUSED),
+    Mutant("a narrative may say nothing", NARRATIVE, "    if not reader.says:", "    if False:", _REFUSED),
+    Mutant("a profile fixes nothing", CONFORMANCE, "rule.fixed is not UNSET and value != rule.fixed:", "False:", _REFUSED),
+    Mutant("a profile requires nothing", CONFORMANCE, "if len(found) < child.at_least:", "if False:", _REFUSED),
+    Mutant("a profile limits nothing", CONFORMANCE, "child.at_most is not None and len(found)", "False and len(found)", _REFUSED),
+    Mutant("a profile takes any type", CONFORMANCE, "elif kind and rule.types and kind.lower()", "elif False and kind.lower()", _REFUSED),
+    Mutant("a profile is for any resource", CONFORMANCE, "if definition and definition.type != place.type:", "if False:", _REFUSED),
+    Mutant("a profile lets references lead anywhere", CONFORMANCE, "        if rule.targets:", "        if False:", _REFUSED),
+    Mutant("an extension stands anywhere", CONFORMANCE, "if place.inside not in definition.contexts:", "if False:", _REFUSED),
+    Mutant("an extension stands any number of times", CONFORMANCE, "seen[url] == definition.rule.at_most + 1:", "False:", _REFUSED),
+    Mutant("findings stand in any order", CHECK, "key=_Order(document, root).position", "key=lambda _: 0",
+           _EDGE + "test_a_bundle_is_refused_with_all_findings_in_the_order_of_the_document"),
+    Mutant("findings have no end", CHECK, "heapq.nsmallest(MAX_FINDINGS, ", "heapq.nsmallest(1000, ",
+           _EDGE + "test_the_first_hundred_findings_are_told"),
+    Mutant("pointers begin at the root", CHECK, "in walk(resource, pointer, ", 'in walk(resource, "", ',
+           _EDGE + "test_a_pointer_begins_where_the_resource_stands"),
+    Mutant("anything is a Bundle", CHECK, 'bundle.get("resourceType") != "Bundle"', "False", _EDGE + "test_only_a_bundle_is_a_bundle"),
+    Mutant("a remedy repeats the code", BINDINGS, 'f"give a code that R4 allows here: {', 'f"{code} is no code that R4 allows here: {',
+           _EDGE + "test_no_remedy_repeats_what_the_document_says"),
+    Mutant("a code may be a list", BINDINGS, 'str(each.get("code")) in codes', 'each.get("code") in codes', _REFUSED),
+    Mutant("every contained resource reads the whole", STRUCTURE, "    @cached_property\n    def mentions",
+           "    @property\n    def mentions",
+           _EDGE + "test_the_work_grows_with_the_document_and_no_faster"),
+    Mutant("no null may stand beside its reason", FHIRJSON, 'return None if kept else ("null"', 'return None if False else ("null"',
+           _EDGE + "test_what_r4_allows_passes"),
+    Mutant("our extensions stand nowhere", CONFORMANCE, "if place.inside not in definition.contexts:", "if True:",
+           _EDGE + "test_what_we_render_of_an_example_passes"),
+    Mutant("our profile has another title", CONFORMANCE, "value != rule.fixed:", "value == rule.fixed:",
+           _EDGE + "test_what_we_render_of_any_plan_passes"),
+    Mutant("the models come with the renderer", CHECK, "import heapq\n", "import heapq\nimport fhir.resources\n",
+           _EDGE + "test_who_renders_does_not_pay_for_the_models"),
+    Mutant("a rule without a row", INVARIANTS, '"bdl-8"', '"bdl-88"', _EDGE + "test_every_invariant_has_a_row_that_breaks_it"),
+    Mutant("our code systems hold any code", CONFORMANCE, "and code not in known:", "and False:", _REFUSED),
+]  # fmt: skip
+"""What FHIR from outside must be."""
+
 MUTANTS = [
     *CONSENT_DECIDE,
     *CONSENT_INDEX,
@@ -480,6 +557,7 @@ MUTANTS = [
     *LEAKS,
     *PARTNERS,
     *WRITTEN_BACK,
+    *EDGE,
 ]
 
 

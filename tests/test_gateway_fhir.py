@@ -251,7 +251,28 @@ def an_unknown_plan(bundle: Bundle) -> None:
     bundle["entry"][0]["request"] = {"method": "PUT", "url": "CarePlan/nergens"}
 
 
+def a_status_that_is_none(bundle: Bundle) -> None:
+    plan_of(bundle)["status"] = "bogus"
+
+
+def a_script(bundle: Bundle) -> None:
+    xhtml = '<div xmlns="http://www.w3.org/1999/xhtml"><script>alert(1)</script></div>'
+    plan_of(bundle)["text"] = {"status": "generated", "div": xhtml}
+
+
+def a_goal_as_author(bundle: Bundle) -> None:
+    plan_of(bundle)["author"] = {"reference": "Goal/x"}
+
+
+def a_null(bundle: Bundle) -> None:
+    plan_of(bundle)["note"] = None
+
+
 WRONG = [
+    pytest.param(a_status_that_is_none, "Bundle.entry[0].resource.status", id="a status that does not exist"),
+    pytest.param(a_script, "Bundle.entry[0].resource.text.div", id="a script in the narrative"),
+    pytest.param(a_goal_as_author, "Bundle.entry[0].resource.author.reference", id="a reference to another type"),
+    pytest.param(a_null, "Bundle.entry[0].resource.note", id="a null"),
     pytest.param(batch, None, id="a batch"),
     pytest.param(without_entries, "Bundle.entry", id="no entries"),
     pytest.param(too_many, "Bundle.entry", id="too many entries"),
