@@ -23,7 +23,7 @@ _HEADER = ("status", "instrument", "number", "starts_on", "ends_on")
 def merged(base: SupportPlan, mine: SupportPlan, current: SupportPlan) -> SupportPlan:
     """Return the next version. Raises MappingError, with part ids for pointers, where hidden and written contradict each other.
 
-    All three have the same ids. Of `mine` nothing is changed but what `base` shows to have been hidden from its writer.
+    All three have the same ids. A part that was not shown may come along as it is: its writer has it from elsewhere. Of `mine` nothing is changed but what `base` shows to have been hidden from its writer.
     """
     parts = _parts(base, mine, current)
     residents = _kept(base.residents, mine.residents, current.residents)
@@ -53,7 +53,7 @@ def _parts(base: SupportPlan, mine: SupportPlan, current: SupportPlan) -> tuple[
     findings: list[Finding] = []
     for part in mine.parts:
         before = shown.get(part.id)
-        is_hidden = before is None and part.id in whole
+        is_hidden = before is None and part != whole.get(part.id, part)
         if is_hidden or (before is not None and type(before) is not type(part)):
             findings.append(_conflict(part.id))
         else:

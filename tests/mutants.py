@@ -454,7 +454,7 @@ WRITTEN_BACK = [
            _M + "test_an_edit_keeps_the_hidden_reference_beside_it"),
     Mutant("what was not touched is overwritten", MERGE, "        if now != before:\n", "        if True:\n",
            _M + "test_a_view_that_comes_back_as_it_was_changes_nothing"),
-    Mutant("a hidden part is written over", MERGE, "is_hidden = before is None and part.id in whole", "is_hidden = False",
+    Mutant("a hidden part is written over", MERGE, "is_hidden = before is None and part != whole.get(part.id, part)", "is_hidden = False",
            _M + "test_a_part_under_the_id_of_another_is_a_conflict"),
     Mutant("what something hidden needs is taken out", MERGE, "        raise MappingError(*findings)\n    return plan",
            "        pass\n    return plan",

@@ -95,7 +95,13 @@ def test_what_something_hidden_needs_cannot_be_taken_out() -> None:
     assert [(each.pointer, each.code) for each in refused.value.findings] == [("a", "conflict")]
 
 
-@pytest.mark.parametrize("part", [GOALS[1], replace(ACTION, id="g1")])
+def test_a_hidden_part_that_comes_along_as_it_is_changes_nothing() -> None:
+    """A team may send the whole of its own plan under the gateway's id."""
+    view = without_second_goal()
+    assert merged(view, replace(view, parts=(*view.parts, GOALS[1])), PLAN) == PLAN
+
+
+@pytest.mark.parametrize("part", [replace(GOALS[1], text="anders"), replace(ACTION, id="g1")])
 def test_a_part_under_the_id_of_another_is_a_conflict(part: Goal | Action) -> None:
     """A hidden part cannot be written over, nor a part become another kind."""
     view = without_second_goal()
