@@ -23,7 +23,8 @@ _HEADER = ("status", "instrument", "number", "starts_on", "ends_on")
 def merged(base: SupportPlan, mine: SupportPlan, current: SupportPlan) -> SupportPlan:
     """Return the next version. Raises MappingError, with part ids for pointers, where hidden and written contradict each other.
 
-    All three have the same ids. A part that was not shown may come along as it is: its writer has it from elsewhere. Of `mine` nothing is changed but what `base` shows to have been hidden from its writer.
+    All three have the same ids. A part that was not shown may come along as it is: its writer has it from
+    elsewhere. Of `mine` nothing is changed but what `base` shows to have been hidden from its writer.
     """
     parts = _parts(base, mine, current)
     residents = _kept(base.residents, mine.residents, current.residents)
