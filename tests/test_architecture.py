@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mutants import MUTANTS
 
 ROOT = Path(__file__).parents[1]
 LINT = Path(sys.executable).with_name("lint-imports")
@@ -52,3 +53,9 @@ def test_every_file_says_what_it_is_for() -> None:
             first = path.read_text().splitlines()[0]
             assert first.startswith('"""'), path
             assert len(first) > 15, path
+
+
+def test_every_planted_fault_finds_its_place() -> None:
+    """A mutant whose old text moved away would never be planted again, and nobody would notice."""
+    places = {(each.file, each.name): (ROOT / each.file).read_text().count(each.old) for each in MUTANTS}
+    assert {name: count for name, count in places.items() if count != 1} == {}
