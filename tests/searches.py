@@ -1,15 +1,24 @@
-"""Searching in memory, as the store must in SQL: `from searches import matches, examples`. Only what tests of the pure part need."""
+"""Searches asked and answered in memory, as the store must in SQL: `from searches import parsed, matches, examples`."""
 
 import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
+
+import pytest
 
 import mappings
 from mappings.elements import Resource
-from mappings.search.query import Condition, Dates, Ids, Missing, References, Span, Tokens
+from mappings.errors import Finding, MappingError
+from mappings.search.dates import span_of
+from mappings.search.parsing import parse_query
+from mappings.search.query import Condition, Dates, Ids, Missing, Query, References, Span, Tokens
 from mappings.search.values import Value, values_of
+
+URL = "https://planbrug.voorbeeld.nl/fhir"
+BSN = "999900006"
 
 EXAMPLES = sorted((Path(mappings.__file__).parent / "formats").glob("*/examples/*/bundle.json"))
 
@@ -29,6 +38,31 @@ _COMPARE: dict[str, Callable[[Span, Span], bool]] = {
 def hashed(bsn: str) -> str:
     """Stand for a BSN without holding one."""
     return f"hash-{int(bsn) % 9973}"
+
+
+def parsed(resource_type: str, text: str, *, is_strict: bool = False, is_post: bool = False) -> Query:
+    """Parse a query as it stands in a URL."""
+    pairs = parse_qsl(text, keep_blank_values=True)
+    return parse_query(resource_type, pairs, base_url=URL, is_strict=is_strict, is_post=is_post, hashed=hashed)
+
+
+def refused(resource_type: str, text: str, *, is_strict: bool = False, is_post: bool = False) -> tuple[Finding, ...]:
+    """Return the refusals of a query."""
+    with pytest.raises(MappingError) as error:
+        parsed(resource_type, text, is_strict=is_strict, is_post=is_post)
+    return error.value.findings
+
+
+def tokens(param: str, *any_of: tuple[str | None, str | None], is_not: bool = False) -> Tokens:
+    """Return a condition on tokens."""
+    return Tokens(param=param, any_of=any_of, is_not=is_not)
+
+
+def dates(param: str, *any_of: tuple[str, str]) -> Dates:
+    """Return a condition on dates."""
+    found = tuple((prefix, span) for prefix, text in any_of if (span := span_of(text)))
+    assert len(found) == len(any_of)
+    return Dates(param=param, any_of=found)
 
 
 @cache
