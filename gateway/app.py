@@ -7,14 +7,13 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from msgspec import Struct
 
-from gateway.api import asyncapi, deliveries, fhir, organisations, plans, public, pulls, residents
+from gateway.api import asyncapi, batch, capabilities, deliveries, fhir, organisations, plans, public, pulls, residents
 from gateway.api.call import VERSION_HEADER, Call
+from gateway.api.dispatch import RESOURCE_ROUTES
 from gateway.errors import ERRORS, Refusal, refusal
 from gateway.store.deliveries import count_by_state
 from gateway.store.engine import StoreError
 from gateway.wiring import Gateway
-from mappings.errors import Finding
-from mappings.outcome import expression_of, issue, outcome
 
 Handler = Callable[[Call], Awaitable[web.Response]]
 
@@ -28,15 +27,16 @@ class Route(Struct, frozen=True):
     handler: Handler
 
 
-BY_TYPE = "system/TYPE.cu"
+BY_TYPE = "system/TYPE.crus"
 
 ROUTES: tuple[Route, ...] = (
     Route("POST", "/oauth/token", None, public.give_token),
     Route("GET", "/.well-known/jwks.json", None, public.show_keys),
     Route("GET", "/fhir/.well-known/smart-configuration", None, public.show_smart_configuration),
-    Route("GET", "/fhir/metadata", None, fhir.show_capabilities),
-    Route("POST", "/fhir", BY_TYPE, fhir.receive_transaction),
-    Route("POST", "/fhir/", BY_TYPE, fhir.receive_transaction),
+    Route("GET", "/fhir/metadata", None, capabilities.show_capabilities),
+    Route("POST", "/fhir", BY_TYPE, batch.receive_bundle),
+    Route("POST", "/fhir/", BY_TYPE, batch.receive_bundle),
+    *(Route(method, f"/fhir{path}", BY_TYPE, handler) for method, path, handler in RESOURCE_ROUTES),
     Route("GET", "/health/live", None, public.is_live),
     Route("GET", "/health/ready", None, public.is_ready),
     Route("GET", "/v1/asyncapi.json", None, asyncapi.show_asyncapi),
@@ -172,7 +172,7 @@ async def _answered(
 def _told(request: web.Request, error: Refusal, request_id: str) -> web.Response:
     """Tell an error in the manner of its face: OperationOutcome under /fhir, problem details (RFC 9457) elsewhere."""
     if request.path.startswith("/fhir"):
-        return _as_outcome(error)
+        return fhir.outcome_of(error, request.match_info.get("type", "Bundle"))
     row = ERRORS[error.code]
     problem = {
         "type": f"https://planbrug.nl/problems/{error.code}",
@@ -187,22 +187,3 @@ def _told(request: web.Request, error: Refusal, request_id: str) -> web.Response
     }
     headers = {"Content-Type": "application/problem+json", **VERSION_HEADER, **error.headers}
     return web.Response(body=msgspec.json.encode(problem), status=row.status, headers=headers)
-
-
-def _as_outcome(error: Refusal) -> web.Response:
-    """Return an OperationOutcome (https://hl7.org/fhir/R4/operationoutcome.html)."""
-    row = ERRORS[error.code]
-    findings = error.findings or (Finding(pointer="", code=error.code, remedy=row.remedy),)
-    issues = [
-        issue("error", row.issue, f"{row.title}: {finding.remedy}", _expression(error, finding)) for finding in findings
-    ]
-    response = fhir.as_fhir(outcome(issues), row.status)
-    response.headers.update(error.headers)
-    return response
-
-
-def _expression(error: Refusal, finding: Finding) -> str | None:
-    """Return where it is: `http.` and the name for a parameter or a header (R4, OperationOutcome.issue), FHIRPath in a body."""
-    if not finding.pointer:
-        return None
-    return f"http.{finding.pointer[1:]}" if error.code == "parameter" else expression_of(finding.pointer, "Bundle")

@@ -242,6 +242,7 @@ def _receipt(found: Ready, sha256: str, now: datetime) -> ReceiptRow:
         plan=row.plan,
         plan_version=row.plan_version,
         view_version=found.state.version,
+        reader=attempt.look.reader.key,
         sha256=sha256,
         endpoint=sha256_hex(attempt.lane.address.encode()),
         refused=False,

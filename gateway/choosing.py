@@ -28,7 +28,7 @@ from gateway.store import choices as rows
 from gateway.store import deliveries as delivery_rows
 from gateway.store import lanes as lane_rows
 from gateway.store import plans as plan_rows
-from gateway.store import views
+from gateway.store import views, visible
 from gateway.store.choices import ChoicesRow
 from gateway.store.engine import Store, Transaction
 from gateway.store.locks import lock, lock_lanes
@@ -189,7 +189,9 @@ class Choosing:
         )
         moments = [row.at, *self._edges(choices)]
         async with self._few:
-            kept = await self._store.write(partial(_kept, row=row, moments=moments, reach=self._reach))
+            kept = await self._store.write(
+                partial(_kept, row=row, moments=moments, mark=self._clock.new_id(), reach=self._reach)
+            )
         if not kept:
             raise _StaleError
         return ChoiceSet(version=version, choices=choices)
@@ -228,6 +230,8 @@ class Choosing:
         concerned, pending = {(lane.entry.id, lane.name) for lane, _ in looks}, lane_rows.pending_lanes(tx, plan.id)
         lock_lanes(tx, [(plan.id, *lane) for lane in concerned | pending])
         for recipient, lane_name in pending - concerned:
+            if recipient == plan.source:
+                continue  # what another wrote goes to who made the plan, whatever is chosen
             lane_rows.end_pending(tx, plan.id, recipient, lane_name, state="withheld", reason="no-choice", now=now)
         count = sum(self._apply_lane(tx, plan, lane, look, now) for lane, look in looks)
         self._reach("replan-written")
@@ -251,11 +255,13 @@ class Choosing:
         return 1
 
 
-def _kept(tx: Transaction, row: ChoicesRow, moments: Iterable[datetime], reach: Reach) -> bool:
+def _kept(tx: Transaction, row: ChoicesRow, moments: Iterable[datetime], mark: str, reach: Reach) -> bool:
+    visible.hold_readers(tx)
     lock(tx, "resident", row.resident)
     lock(tx, "choices", row.resident)
     if not rows.add_choices(tx, row):
         return False
+    visible.mark_residents(tx, [row.resident], mark)
     rows.add_wakeups(tx, [(row.resident, moment) for moment in moments])
     reach("choices-written")
     return True

@@ -30,11 +30,15 @@ ERRORS: dict[str, Row] = {
         "The message cannot be opened",
         "seal it as compact JWE to the key with use=enc in /.well-known/jwks.json",
     ),
+    "identity": Row(
+        400, "invalid", "The resource is not the one in the URL", "send the type and the id that the URL has"
+    ),
     "parameter": Row(400, "invalid", "A parameter is not right", "see errors for the parameter and what it takes"),
     "unauthenticated": Row(
         401, "login", "A valid access token is needed", "get a token at /oauth/token and send it as Bearer"
     ),
     "scope": Row(403, "forbidden", "The token does not allow this", "ask for a token with the scope named in errors"),
+    "not-yours": Row(403, "forbidden", "This is not yours to change", "see errors for what you may change of it"),
     "not-found": Row(
         404, "not-found", "There is nothing here for you", "check the id; what you may not see looks the same"
     ),
@@ -53,6 +57,7 @@ ERRORS: dict[str, Row] = {
         "leave the places in errors as you read them",
     ),
     "busy": Row(409, "conflict", "Somebody changed this at the same moment", "read it again and repeat"),
+    "several": Row(412, "multiple-matches", "Several resources match", "make If-None-Exist narrower, or leave it out"),
     "stale": Row(412, "conflict", "This was changed since you read it", "read it again and repeat with the new ETag"),
     "too-large": Row(413, "too-long", "The body is over the limit", "send at most the number of bytes named in errors"),
     "media-type": Row(415, "not-supported", "This content type is not accepted", "see errors for the content types"),
@@ -64,6 +69,15 @@ ERRORS: dict[str, Row] = {
         "throttled",
         "The gateway has too much in hand",
         "nothing was read; send it again after Retry-After seconds",
+    ),
+    "cursor": Row(
+        410, "expired", "This page can no longer be had", "begin the search again; a page lives as long as expires says"
+    ),
+    "indexing": Row(
+        503, "transient", "What you may see is still being made searchable", "search again after Retry-After seconds"
+    ),
+    "too-many-included": Row(
+        400, "too-costly", "This page includes too much", "ask for fewer with _count, or search for what is included"
     ),
     "internal": Row(
         500, "exception", "Something went wrong here", "nothing was kept; try again, and report the request id"

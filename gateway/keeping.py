@@ -20,6 +20,7 @@ from gateway.store import choices as choice_rows
 from gateway.store import deliveries as delivery_rows
 from gateway.store import lanes as lane_rows
 from gateway.store import plans as rows
+from gateway.store import visible
 from gateway.store.deliveries import DeliveryRow
 from gateway.store.engine import Store, Transaction
 from gateway.store.locks import lock, lock_lanes
@@ -65,6 +66,8 @@ class Keeping:
         new = [keep for keep in keeps if keep.prepared.row is not None]
         if not rows.add_versions(tx, [_version(keep) for keep in new]):
             raise OvertakenError
+        concerned = [(keep.prepared.plan.id, keep.prepared.concerned) for keep in new]
+        visible.mark_plans(tx, concerned, self._clock.new_id())
         choice_rows.add_wakeups(tx, [wakeup for keep in new for wakeup in keep.prepared.wakeups])
         _make_room(tx, new, now)
         made = [self._planned(keep, now) if keep.prepared.row is not None else [] for keep in keeps]
@@ -96,7 +99,7 @@ def _make_room(tx: Transaction, keeps: Sequence[Keep], now: datetime) -> None:
 def _hold_residents(tx: Transaction, keeps: Sequence[Keep]) -> None:
     """Keep who is new, and hold the choices of all as they were looked at. Raises OvertakenError."""
     looked_at = {who: version for keep in keeps for who, version in keep.prepared.choice_versions.items()}
-    lock(tx, "choices", *looked_at, shared=True)
+    lock(tx, "choices", *looked_at, shared=True, also=(visible.READERS,))
     for keep in keeps:
         for fingerprint, resident in keep.prepared.resident_fingerprints.items():
             if rows.add_resident(tx, fingerprint, resident) != resident:
@@ -111,7 +114,7 @@ def _version(keep: Keep) -> NewVersion:
     assert prepared.row is not None  # noqa: S101 - for the type checker
     return NewVersion(
         row=prepared.row,
-        source=keep.caller.organisation,
+        source=prepared.plan.source or keep.caller.organisation,
         number_fingerprint=prepared.number_fingerprint,
         residents=prepared.plan.residents,
     )

@@ -3,7 +3,7 @@
 Nothing is written here but data keys; what was read may have changed by the time of writing, and the transaction checks that.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, time
 from functools import partial
 
@@ -11,15 +11,16 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from consent.voices import AMSTERDAM, amsterdam_day, days_of_change
+from consent.writing import findings_of_change
 from gateway.batch import Batch
 from gateway.callers import Caller
 from gateway.clock import Clock
 from gateway.directory import Lane, Snapshot
 from gateway.errors import Refusal, refusal
 from gateway.naming import completed, named
-from gateway.routing import lanes_of
+from gateway.routing import concerned, lanes_of
 from gateway.seal import MasterKey
-from gateway.sight import Look, Reader, Sight
+from gateway.sight import Look, Sight, reader_for
 from gateway.store import plans as rows
 from gateway.store import views
 from gateway.store.engine import Store
@@ -44,6 +45,7 @@ class Prepared(Struct, frozen=True, kw_only=True):
     number_fingerprint: str | None
     resident_fingerprints: dict[str, str]
     lanes: tuple[Lane, ...]
+    concerned: frozenset[str]
     choice_versions: dict[str, int]
     wakeups: tuple[tuple[str, datetime], ...]
 
@@ -71,7 +73,7 @@ class Preparation:
         current = await self._current(draft, number_fingerprint, caller)
         known = await self._sight.load(current.id, current.version) if current else None
         plan_id = current.id if current else self._clock.new_id()
-        fingerprints, residents = await self._residents(draft, plan_id, known)
+        fingerprints, residents = await self._residents(draft, plan_id, known, self._known_as(known, caller))
         plan, ids = named(
             draft,
             plan_id=plan_id,
@@ -83,8 +85,9 @@ class Preparation:
         )
         looked_at: dict[str, int] = {}
         if draft.view_version is not None and known is not None:
-            look = await self._read_again(draft.view_version, known, caller, fresh=fresh)
+            look = await self._read_again(draft, known, caller, fresh=fresh)
             looked_at, plan = dict(look.choice_versions), _written_back(plan, look, known, draft, ids, caller, snapshot)
+            _only_theirs(known, plan, draft, ids, caller)
         row, plan = await self._next_version(plan, current, known, body, form, caller)
         choices = await self._sight.choices_of(plan.residents, fresh=fresh)
         return Prepared(
@@ -93,7 +96,8 @@ class Preparation:
             row=row,
             number_fingerprint=number_fingerprint,
             resident_fingerprints=fingerprints,
-            lanes=lanes_of(plan, snapshot, choices),
+            lanes=lanes_of(plan, snapshot, choices, caller.organisation),
+            concerned=concerned(plan, snapshot, choices, self._sight.grounds),
             choice_versions={who: index.version for who, index in choices.items()} | looked_at,
             wakeups=self._birthdays(plan),
         )
@@ -104,18 +108,24 @@ class Preparation:
         found = await self._by_number.ask(number_fingerprint) if number_fingerprint else None
         if found is None and plan_id:
             found = await self._store.read(lambda tx: rows.plan_by_id(tx, plan_id))
-        if plan_id and (found is None or found.source != caller.organisation):
-            remedy = (
-                "name a plan of your own at this gateway, or none: then it is a new one (in FHIR, POST the CarePlan)"
-            )
-            raise refusal("document", draft.id_pointer, remedy)
+        is_shown = draft.view_version is not None
+        if plan_id and (found is None or (found.source != caller.organisation and not is_shown)):
+            raise _no_such_plan(draft)
         if plan_id and found is not None and found.id != plan_id:
             remedy = "this plan number belongs to another plan of yours; leave one of the two out"
             raise refusal("document", draft.id_pointer, remedy)
         return found
 
+    def _known_as(self, known: SupportPlan | None, caller: Caller) -> dict[str, str]:
+        """Return the residents of the current version by the number that the caller knows them by."""
+        if known is None:
+            return {}
+        reader = reader_for(caller)
+        own = {who: who for who in known.residents}
+        return own if known.source == caller.organisation else {self._sight.pseudonym(reader, who): who for who in own}
+
     async def _residents(
-        self, draft: Draft, plan_id: str, known: SupportPlan | None
+        self, draft: Draft, plan_id: str, known: SupportPlan | None, known_as: Mapping[str, str]
     ) -> tuple[dict[str, str], dict[str, str]]:
         """Return (resident id by keyed hash, resident id by draft id); who is new gets an id that is kept with the plan.
 
@@ -134,7 +144,7 @@ class Preparation:
         kept: dict[str, str] = {}
         residents: dict[str, str] = {}
         for who, reference in draft.references.items():
-            before = found.get(by_reference[who]) or (reference if known and reference in known.residents else None)
+            before = found.get(by_reference[who]) or known_as.get(reference)
             if who in numbers and before and _number_of(before, known) not in {None, numbers[who]}:
                 before = None
             resident = found.get(by_number.get(who, "")) or before or self._clock.new_id()
@@ -144,14 +154,16 @@ class Preparation:
                 kept[fingerprint] = resident
         return kept, residents
 
-    async def _read_again(self, version: int, known: SupportPlan, caller: Caller, *, fresh: bool) -> Look:
+    async def _read_again(self, draft: Draft, known: SupportPlan, caller: Caller, *, fresh: bool) -> Look:
         """Return what the caller sees of the current version. Raises Refusal when that is not what it says it read."""
-        reader = Reader(recipient=caller.recipient, purpose=caller.client.purpose)
+        reader, version = reader_for(caller), draft.view_version
         look = await self._sight.look(known, reader, fresh=fresh)
         key = (known.id, reader.key)
         row = (await self._store.read(lambda tx: views.rows_of(tx, [key]))).get(key)
         state = views.state_of(row, look.fingerprint, self._clock.now())
-        if look.shown is None or (version and version != state.version):
+        if look.shown is None:
+            raise Refusal("stale") if known.source == caller.organisation else _no_such_plan(draft)
+        if version and version != state.version:
             raise Refusal("stale")
         return look
 
@@ -224,16 +236,29 @@ def _written_back(
     snapshot: Snapshot,
 ) -> SupportPlan:
     """Return a view that was edited and sent back as the next version of the whole. Raises Refusal: conflict, with its places."""
-    shown = look.shown or known
-    base = completed(shown, plan.id, caller.entry, snapshot)
+    base = completed(look.plan or known, plan.id, caller.entry, snapshot)
     try:
         return merged(as_listed(base), as_listed(plan), known)
     except MappingError as error:
-        places = {ids.get(draft_id, draft_id): pointer for draft_id, pointer in draft.pointers.items()}
-        found = [
-            Finding(pointer=places.get(each.pointer, ""), code=each.code, remedy=each.remedy) for each in error.findings
-        ]
-        raise Refusal("conflict", found) from error
+        raise Refusal("conflict", _placed(error.findings, draft, ids)) from error
+
+
+def _only_theirs(known: SupportPlan, plan: SupportPlan, draft: Draft, ids: Mapping[str, str], caller: Caller) -> None:
+    """Refuse a change that is not the caller's to make, or that no action can go through. Raises Refusal, with its places."""
+    found = _placed(findings_of_change(known, plan, caller.organisation), draft, ids)
+    if found:
+        raise Refusal("not-yours" if any(each.code == "not-yours" for each in found) else "document", found)
+
+
+def _placed(findings: Iterable[Finding], draft: Draft, ids: Mapping[str, str]) -> list[Finding]:
+    """Return findings about parts with the places of those parts in the document."""
+    places = {ids.get(draft_id, draft_id): pointer for draft_id, pointer in draft.pointers.items()}
+    return [Finding(pointer=places.get(each.pointer, ""), code=each.code, remedy=each.remedy) for each in findings]
+
+
+def _no_such_plan(draft: Draft) -> Refusal:
+    remedy = "name a plan of your own at this gateway, or none: then it is a new one (in FHIR, POST the CarePlan)"
+    return refusal("document", draft.id_pointer, remedy)
 
 
 def _each_once(draft: Draft, prints: dict[str, str]) -> None:

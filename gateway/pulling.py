@@ -174,6 +174,7 @@ class Pulling:
                     plan=row.plan,
                     plan_version=row.plan_version,
                     view_version=state.version,
+                    reader=look.reader.key,
                     sha256=sha256,
                     endpoint=sha256_hex(pull.lane.address.encode()),
                     refused=False,

@@ -11,7 +11,7 @@ from gateway.directory import Entry
 from gateway.errors import Refusal
 from gateway.render import Renderer
 from gateway.seal import sha256_hex
-from gateway.sight import Look, Reader, Sight
+from gateway.sight import Look, Reader, Sight, reader_for
 from gateway.store import plans as plan_rows
 from gateway.store import receipts, views
 from gateway.store.engine import Store, Transaction
@@ -42,7 +42,7 @@ class Reading:
 
     async def read(self, plan_id: str, caller: Caller, form: str) -> Page:
         """Return what the caller may see of a plan. Raises Refusal: not-found when that is nothing, whatever the reason."""
-        reader = Reader(recipient=caller.recipient, purpose=caller.client.purpose)
+        reader = reader_for(caller)
         for _ in range(LOOKS):
             plan = await self._sight.load(plan_id)
             if plan is None:
@@ -96,6 +96,7 @@ class Reading:
             plan=look.whole.id,
             plan_version=look.whole.version,
             view_version=page.version if page else None,
+            reader=look.reader.key,
             sha256=sha256_hex(page.body) if page else None,
             refused=page is None,
             code="read" if page else look.reason,

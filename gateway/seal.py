@@ -34,6 +34,7 @@ class MasterKey:
         self._finding = _derived(secret, b"find by keyed hash")
         self._naming = _derived(secret, b"name parts")
         self._pseudonyms = _derived(secret, b"pseudonyms per recipient")
+        self._cursors = _derived(secret, b"cursors of searches")
         self.pseudonym = lru_cache(PSEUDONYMS_IN_HAND)(self._pseudonym)
 
     def wrap(self, data_key: bytes) -> bytes:
@@ -43,6 +44,18 @@ class MasterKey:
     def unwrap(self, wrapped: bytes) -> bytes:
         """Open a data key. Raises SealError when another master key wrapped it."""
         return unseal(self._wrapping, wrapped, b"data key")
+
+    def seal_cursor(self, place: bytes) -> str:
+        """Return where a search is, as text that only this gateway reads (base64url)."""
+        return base64.urlsafe_b64encode(seal(self._cursors, place, b"cursor")).decode().rstrip("=")
+
+    def open_cursor(self, text: str) -> bytes:
+        """Return what `seal_cursor` was given. Raises SealError."""
+        try:
+            sealed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        except ValueError as error:
+            raise SealError("this is no cursor of ours") from error
+        return unseal(self._cursors, sealed, b"cursor")
 
     def fingerprint(self, *values: str) -> str:
         """Return the keyed hash under which a BSN, a plan number or a digest is found again (hex, 32 bytes)."""

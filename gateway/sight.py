@@ -14,6 +14,7 @@ from consent.catalogue import EnabledGround
 from consent.decide import Decision, ReasonCode, decide_all, open_case
 from consent.index import ChoiceIndex, Recipient
 from consent.redact import redact
+from gateway.callers import Caller
 from gateway.clock import Clock
 from gateway.seal import MasterKey
 from gateway.store import choices as choice_rows
@@ -43,6 +44,11 @@ class Reader(Struct, frozen=True, kw_only=True):
         """The name under which this reader's views are counted."""
         who = self.recipient
         return "/".join((who.organisation, self.purpose, who.role or "", who.person or ""))
+
+
+def reader_for(caller: Caller) -> Reader:
+    """Return a caller as somebody who looks."""
+    return Reader(recipient=caller.recipient, purpose=caller.client.purpose)
 
 
 class Look(Struct, frozen=True, kw_only=True):
@@ -105,7 +111,7 @@ class Sight:
         self._vault = vault
         self._master = master
         self._clock = clock
-        self._grounds = grounds
+        self.grounds = grounds
         self._signed_is_decision = signed_is_decision
         self._indexes: OrderedDict[str, ChoiceIndex] = OrderedDict()
         self._opened: OrderedDict[tuple[str, int], SupportPlan] = OrderedDict()
@@ -157,7 +163,7 @@ class Sight:
             reader.recipient,
             reader.purpose,
             choices,
-            self._grounds,
+            self.grounds,
             self._clock.now(),
             signed_is_decision=self._signed_is_decision,
         )

@@ -26,7 +26,9 @@ from gateway.directory import Directory, Entry
 from gateway.envelope import EncryptionKey, load_encryption_key
 from gateway.errors import Refusal
 from gateway.failpoints import failing_at
+from gateway.history import History
 from gateway.inbound import Inbound
+from gateway.indexing import Indexing
 from gateway.intake import Intake
 from gateway.locks import ResidentLocks
 from gateway.logs import Log, hearing_libraries, open_log
@@ -39,6 +41,7 @@ from gateway.reading import Reading
 from gateway.relay import Relay
 from gateway.render import Renderer
 from gateway.seal import MasterKey, load_master_key
+from gateway.searching import Searching
 from gateway.settings import Settings, SettingsError
 from gateway.shelf import Shelf
 from gateway.sight import Sight
@@ -48,6 +51,7 @@ from gateway.store.opening import open_store
 from gateway.store.postgres import PostgresStore
 from gateway.store.session_locks import SessionLocks
 from gateway.vault import Vault
+from gateway.writing import Writing
 
 KEYS_LIMIT_BYTES = 100_000
 KEYS_TIMEOUT_SECONDS = 5.0
@@ -72,6 +76,10 @@ class Gateway(Struct, frozen=True, kw_only=True):
     intake: Intake
     choosing: Choosing
     reading: Reading
+    indexing: Indexing
+    searching: Searching
+    history: History
+    writing: Writing
     pulling: Pulling
     relay: Relay
     broker: Broker
@@ -121,6 +129,8 @@ async def open_gateway(settings: Settings, public_url: str) -> AsyncIterator[Gat
         stack.push_async_callback(gateway.partners.stop)
         relay = asyncio.create_task(gateway.relay.run(), name="relay")
         stack.push_async_callback(_cancelled, relay)
+        indexing = asyncio.create_task(gateway.indexing.run(), name="indexing")
+        stack.push_async_callback(_cancelled, indexing)
         yield gateway
 
 
@@ -217,6 +227,16 @@ def _assembled(
         found: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
         return found
 
+    indexing = Indexing(
+        store=store,
+        sight=sight,
+        directory=directory,
+        master=master,
+        clock=clock,
+        log=log,
+        signed_is_decision=settings.signed_is_decision,
+    )
+    searching = Searching(store=store, sight=sight, indexing=indexing, master=master, clock=clock)
     return Gateway(
         settings=settings,
         public_url=public_url,
@@ -230,6 +250,12 @@ def _assembled(
         intake=intake,
         choosing=choosing,
         reading=Reading(store=store, sight=sight, renderer=renderer, clock=clock),
+        indexing=indexing,
+        searching=searching,
+        history=History(store=store, sight=sight, indexing=indexing, searching=searching, clock=clock),
+        writing=Writing(
+            store=store, sight=sight, indexing=indexing, intake=intake, clock=clock, base_url=f"{public_url}/fhir"
+        ),
         pulling=Pulling(
             store=store,
             sight=sight,

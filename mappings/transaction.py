@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from mappings.bundle import bundle_to_plan, check_bundle
 from mappings.document import MAX_FINDINGS, parse_document
 from mappings.draft import Draft, Loss
+from mappings.edge import check_resource
 from mappings.elements import RESOURCE_TYPE, Resource
 from mappings.errors import Finding, MappingError
 from mappings.identifiers import Bsn, IdentifierError
@@ -51,7 +52,7 @@ class TransactionForm:
         """Return the draft plan in `body`. Raises MappingError with at most 100 findings."""
         bundle = parse_document(body)
         entries = entries_of(bundle)
-        check_bundle(bundle)
+        self.check(bundle)
         plan, lost = bundle_to_plan(bundle)
         places = {f"{entry.type}/{entry.id}": entry.pointer for entry in entries}
         plan = _checked(plan, places)
@@ -69,6 +70,23 @@ class TransactionForm:
             id_pointer=f"{header.pointer}/id",
             view_version=None if header.verb == "POST" else plan.version,
         )
+
+    def check(self, bundle: Resource) -> None:
+        """Check what came from outside. Raises MappingError."""
+        check_bundle(bundle)
+
+
+class EditForm(TransactionForm):
+    """A view of which one entry, at `position`, was edited or added: the rest was rendered here and is checked in tests."""
+
+    def __init__(self, position: int) -> None:
+        self._position = position
+
+    def check(self, bundle: Resource) -> None:
+        """Check the entry that was edited. Raises MappingError."""
+        resource = bundle["entry"][self._position]["resource"]
+        if found := check_resource(resource, f"/entry/{self._position}/resource"):
+            raise MappingError(*found)
 
 
 def entries_of(bundle: Any) -> tuple[Entry, ...]:

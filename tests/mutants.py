@@ -461,7 +461,7 @@ WRITTEN_BACK = [
            _M + "test_what_something_hidden_needs_cannot_be_taken_out"),
     Mutant("a view that comes back is the whole plan", "gateway/preparation.py", "if draft.view_version is not None and known is not None:",
            "if False:", _F + "test_what_the_writer_cannot_see_stays"),
-    Mutant("an old view overwrites", "gateway/preparation.py", " or (version and version != state.version)", "",
+    Mutant("an old view overwrites", "gateway/preparation.py", "if version and version != state.version:", "if False:",
            _F + "test_what_was_read_before_a_change_is_stale"),
     Mutant("one scope opens all types", "gateway/callers.py", 'name in {"*", asked_type}', "True",
            _F + "test_each_type_needs_its_scope"),

@@ -218,7 +218,7 @@ class TestTokens:
             pytest.param("plans:write", 400, "invalid_scope", id="a scope of others"),
             pytest.param("plans:read organisations:write", 400, "invalid_scope", id="one scope too many"),
             pytest.param("zilver:kanarie", 400, "invalid_scope", id="no scope at all"),
-            pytest.param("system/Patient.rs", 400, "invalid_scope", id="a FHIR scope that it lacks"),
+            pytest.param("system/Patient.c", 400, "invalid_scope", id="a FHIR scope that it lacks"),
         ],
     )
     async def test_a_scope_too_large_is_refused_whole(self, world: World, scope: str, status: int, error: str) -> None:
@@ -229,7 +229,10 @@ class TestTokens:
     async def test_asking_for_nothing_gets_what_the_client_has(self, world: World) -> None:
         """RFC 6749 3.3: a default is allowed, and told."""
         status, body = await asked(world, form_of(signed(claims_for(world), key_of(world)), scope=None))
-        assert (status, body["scope"]) == (200, "plans:read deliveries:read receipts:read")
+        assert (status, body["scope"]) == (
+            200,
+            "plans:read deliveries:read receipts:read system/*.rs system/Task.u system/Goal.u",
+        )
 
     @pytest.mark.parametrize(
         ("changed", "status", "error"),
@@ -394,7 +397,7 @@ def named(route: Route) -> str:
 
 def filled(route: Route) -> str:
     """Return the path of a route with ids in it."""
-    return route.path.format(id="x", choiceId="y", organisationId="z")
+    return route.path.format(id="x", choiceId="y", organisationId="z", type="Task", version="1")
 
 
 @pytest.mark.parametrize(
@@ -403,7 +406,7 @@ def filled(route: Route) -> str:
         ("system/*.cu", 200),
         ("system/CarePlan.c system/Goal.u", 200),
         ("system/CarePlan.cu plans:read", 200),
-        ("system/*.r", 400),
+        ("system/*.d", 400),
         ("system/CarePlan.cud", 400),
         ("system/CarePlan.", 400),
         ("system/CarePlan", 400),
@@ -412,7 +415,7 @@ def filled(route: Route) -> str:
     ],
 )
 async def test_a_smart_scope_may_ask_for_less(world: World, scope: str, status: int) -> None:
-    """The team holds `system/*.cu`: some types or letters of it are granted, and nothing beyond it."""
+    """The team holds `system/*.crus`: some types or letters of it are granted, and nothing beyond it."""
     client = world.known.clients["team"]["clientId"]
     assertion = signed(claims_for(world, iss=client, sub=client), key_of(world, "team"))
     assert (await asked(world, form_of(assertion, scope=scope)))[0] == status

@@ -13,6 +13,7 @@ from fhir.resources.R4B import get_fhir_model_class
 from msgspec import structs
 from world import FORMAT, World, open_world
 
+from gateway.api.interactions import INTERACTIONS
 from gateway.client import Answered, GatewayClient, Known, fetch_token
 from gateway.demo.vlinderstad import FINN_CHOICES, MARLOES_CHOICES
 from gateway.store.plans import count_plans
@@ -214,8 +215,8 @@ def request(**changed: Any) -> Callable[[Bundle], None]:
     return lambda bundle: bundle["entry"][1]["request"].update(changed)
 
 
-def batch(bundle: Bundle) -> None:
-    bundle["type"] = "batch"
+def collection(bundle: Bundle) -> None:
+    bundle["type"] = "collection"
 
 
 def another_plan(bundle: Bundle) -> None:
@@ -273,7 +274,7 @@ WRONG = [
     pytest.param(a_script, "Bundle.entry[0].resource.text.div", id="a script in the narrative"),
     pytest.param(a_goal_as_author, "Bundle.entry[0].resource.author.reference", id="a reference to another type"),
     pytest.param(a_null, "Bundle.entry[0].resource.note", id="a null"),
-    pytest.param(batch, None, id="a batch"),
+    pytest.param(collection, None, id="a collection"),
     pytest.param(without_entries, "Bundle.entry", id="no entries"),
     pytest.param(too_many, "Bundle.entry", id="too many entries"),
     pytest.param(request(method="DELETE"), "Bundle.entry[1].request.method", id="DELETE"),
@@ -355,12 +356,15 @@ async def test_each_type_needs_its_scope(world: World) -> None:
 
 
 async def test_metadata_says_what_is_offered(world: World) -> None:
-    """A CapabilityStatement that the FHIR models take, for anybody, with the one interaction that there is."""
+    """A CapabilityStatement that the FHIR models take, for anybody, and that our own edge finds nothing wrong with."""
     async with world.session.get(f"{world.gateway.public_url}/fhir/metadata") as answered:
         told = await answered.json()
     get_fhir_model_class("CapabilityStatement").model_validate(told)
     assert told["fhirVersion"] == "4.0.1"
-    assert told["rest"][0]["interaction"] == [{"code": "transaction"}]
+    assert told["rest"][0]["interaction"] == [{"code": "transaction"}, {"code": "batch"}]
+    assert {each["type"]: [one["code"] for one in each["interaction"]] for each in told["rest"][0]["resource"]} == {
+        name: list(offered) for name, offered in INTERACTIONS.items()
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,31 +1,28 @@
-"""`/fhir`: plans in as transactions, and what this gateway offers of FHIR R4 (https://hl7.org/fhir/R4/http.html)."""
+"""`/fhir`: plans in as transactions, and how FHIR is answered (https://hl7.org/fhir/R4/http.html)."""
 
 from collections.abc import Iterator
-from importlib.metadata import version
 
 import msgspec
 from aiohttp import web
 
 from gateway.api.call import Call, idempotency_key
-from gateway.errors import refusal, refused
+from gateway.errors import ERRORS, Refusal, refusal, refused
 from gateway.intake import Received
 from gateway.render import FHIR_JSON
 from mappings.document import parse_document
 from mappings.elements import Resource
-from mappings.errors import MappingError
+from mappings.errors import Finding, MappingError
 from mappings.outcome import expression_of, issue, outcome
-from mappings.transaction import TYPES, Entry, TransactionForm, entries_of, transaction_response
+from mappings.transaction import Entry, TransactionForm, entries_of, transaction_response
 
 MEDIA_TYPES = frozenset({FHIR_JSON, "application/json"})
 
 _FORM = TransactionForm()
 _LETTER = {"POST": "c", "PUT": "u"}
-_PUBLISHED_ON = "2026-11-25"
-"""When what is offered here last changed."""
 
 
 async def receive_transaction(call: Call) -> web.Response:
-    """POST /fhir: take a plan in, whole or not at all."""
+    """Take a plan in, whole or not at all."""
     call.query()
     if call.http.content_type not in MEDIA_TYPES:
         raise refusal("media-type", "", f"send {FHIR_JSON}")
@@ -40,43 +37,32 @@ async def receive_transaction(call: Call) -> web.Response:
     return as_fhir(transaction_response(list(_answers(entries, received))))
 
 
-async def show_capabilities(call: Call) -> web.Response:
-    """GET /fhir/metadata: a CapabilityStatement (https://hl7.org/fhir/R4/capabilitystatement.html)."""
-    gateway = call.gateway
-    return as_fhir(capability_statement(f"{gateway.public_url}/fhir", gateway.gatekeeper.token_url))
-
-
 def as_fhir(resource: Resource, status: int = 200) -> web.Response:
     """Return a resource as an answer."""
     return web.Response(body=msgspec.json.encode(resource), status=status, headers={"Content-Type": FHIR_JSON})
 
 
-def capability_statement(base_url: str, token_url: str) -> Resource:
-    """Return what is offered here, and no more."""
-    oauth = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
-    service = {"system": "http://terminology.hl7.org/CodeSystem/restful-security-service", "code": "SMART-on-FHIR"}
-    return {
-        "resourceType": "CapabilityStatement",
-        "status": "active",
-        "date": _PUBLISHED_ON,
-        "kind": "instance",
-        "software": {"name": "Planbrug", "version": version("planbrug")},
-        "implementation": {"description": "Planbrug, a gateway for support plans", "url": base_url},
-        "fhirVersion": _FORM.version,
-        "format": [FHIR_JSON],
-        "rest": [
-            {
-                "mode": "server",
-                "documentation": "A plan comes in as one transaction: a CarePlan and everything that belongs to it.",
-                "security": {
-                    "extension": [{"url": oauth, "extension": [{"url": "token", "valueUri": token_url}]}],
-                    "service": [{"coding": [service]}],
-                },
-                "resource": [{"type": name} for name in TYPES],
-                "interaction": [{"code": "transaction"}],
-            }
-        ],
-    }
+def outcome_of(error: Refusal, root: str) -> web.Response:
+    """Return an error as an OperationOutcome (https://hl7.org/fhir/R4/operationoutcome.html); pointers are into a `root`."""
+    row = ERRORS[error.code]
+    findings = error.findings or (Finding(pointer="", code=error.code, remedy=row.remedy),)
+    issues = [
+        issue("error", row.issue, f"{row.title}: {finding.remedy}", _expression(error, finding, root))
+        for finding in findings
+    ]
+    response = as_fhir(outcome(issues), row.status)
+    response.headers.update(error.headers)
+    return response
+
+
+_ABOUT_BODY = frozenset({"document", "conflict", "not-yours", "identity"})
+
+
+def _expression(error: Refusal, finding: Finding, root: str) -> str | None:
+    """Return where it is: `http.` and the name for a parameter or a header (R4, OperationOutcome.issue), FHIRPath in a body."""
+    if not finding.pointer:
+        return root if error.code in _ABOUT_BODY else None
+    return f"http.{finding.pointer[1:]}" if error.code == "parameter" else expression_of(finding.pointer, root)
 
 
 def _answers(entries: tuple[Entry, ...], received: Received) -> Iterator[Resource]:

@@ -35,7 +35,9 @@ class Party(Struct, frozen=True, kw_only=True):
     endpoint: tuple[Literal["webhook", "fhir"], str] | None = None
 
 
-_READ = ("plans:read", "deliveries:read", "receipts:read")
+_READ = ("plans:read", "deliveries:read", "receipts:read", "system/*.rs")
+_PROGRESS = ("system/Task.u", "system/Goal.u")
+"""What who carries something out may write: how far it is."""
 
 PARTIES = (
     Party(
@@ -47,7 +49,7 @@ PARTIES = (
         scopes=(
             *_READ,
             "plans:write",
-            "system/*.cu",
+            "system/*.crus",
             "choices:read",
             "choices:write",
             "deliveries:write",
@@ -63,7 +65,7 @@ PARTIES = (
         name="Aanbieder Kompas",
         kind="care-provider",
         purpose="support",
-        scopes=_READ,
+        scopes=(*_READ, *_PROGRESS),
         identifier=Identifier(system=AGB_SYSTEM, value="41410001"),
         bsn_article=WMO_BSN_ARTICLE,
         endpoint=("webhook", "plan-van-aanpak"),
@@ -74,7 +76,7 @@ PARTIES = (
         name="Zorggroep De Linde",
         kind="care-provider",
         purpose="support",
-        scopes=_READ,
+        scopes=(*_READ, *_PROGRESS),
         identifier=Identifier(system=AGB_SYSTEM, value="41410002"),
         endpoint=("fhir", "fhir"),
     ),

@@ -5,6 +5,7 @@ A name is locked by a hash of it; two names of one hash wait for each other, whi
 resident  alone by who changes choices; shared by every send until its last byte (`gateway.store.session_locks`)
 choices   alone by who changes them, after `resident`; shared by every transaction that acts on them
 plan, view         alone, after `choices`
+readers            alone by who becomes a reader under FHIR; shared, before all else, by who marks what readers no longer know
 lane               alone, after those: by a send that begins, and by whoever ends what is pending there
 """
 
@@ -22,11 +23,14 @@ _ALONE = text(f"SELECT pg_advisory_xact_lock(key) {_EACH}").bindparams(_NAMES)
 _SHARED = text(f"SELECT pg_advisory_xact_lock_shared(key) {_EACH}").bindparams(_NAMES)
 
 
-def lock(tx: Transaction, kind: str, *names: str, shared: bool = False) -> None:
-    """Wait until this transaction has these names of a kind, alone or shared, always in the same order."""
-    if tx.database != "postgresql" or not names:
+def lock(tx: Transaction, kind: str, *names: str, shared: bool = False, also: tuple[str, ...] = ()) -> None:
+    """Wait until this transaction has these names of a kind, alone or shared, always in the same order.
+
+    `also`: names with their kind before them, that are taken in the same statement.
+    """
+    wanted = [*also, *(f"{kind} {name}" for name in sorted(set(names)))]
+    if tx.database != "postgresql" or not wanted:
         return
-    wanted = [f"{kind} {name}" for name in sorted(set(names))]
     tx.execute(_SHARED if shared else _ALONE, {"names": wanted})
 
 

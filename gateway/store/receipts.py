@@ -25,7 +25,10 @@ class PartLine(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ReceiptRow(Struct, frozen=True, kw_only=True):
-    """One disclosure or refusal. `exit` is how: delivery, read, view; `code` is how it ended or why it was refused."""
+    """One disclosure or refusal. `exit` is how: delivery, read, search, history; `code` is how it ended or why it was refused.
+
+    `reader` is whose `view_version` it is.
+    """
 
     id: str
     exit: str
@@ -38,6 +41,7 @@ class ReceiptRow(Struct, frozen=True, kw_only=True):
     delivery: str | None = None
     client: str | None = None
     view_version: int | None = None
+    reader: str | None = None
     sha256: str | None = None
     endpoint: str | None = None
     parts: tuple[PartLine, ...] = ()
@@ -73,6 +77,18 @@ _PAGE = (
     .limit(bindparam("most"))
 )
 
+_GIVEN = (
+    select(receipt)
+    .where(
+        receipt.c.plan == bindparam("of_plan"),
+        receipt.c.recipient == bindparam("to"),
+        receipt.c.reader == bindparam("by_reader"),
+        receipt.c.view_version.is_not(None),
+        receipt.c.refused.is_(False),
+    )
+    .order_by(receipt.c.id)
+)
+
 _CHOICES = msgspec.json.Decoder(tuple[tuple[str, int], ...])
 _PARTS = msgspec.json.Decoder(list[tuple[str, str, str | None]])
 
@@ -104,6 +120,13 @@ def drop_receipt(tx: Transaction, receipt_id: str) -> None:
     """Remove the receipt of a disclosure that turned out not to have left: the connection was never made."""
     tx.execute(_DROP_GROUNDS, {"key": receipt_id})
     tx.execute(_DROP, {"key": receipt_id})
+
+
+def given(tx: Transaction, plan_id: str, recipient: str, reader: str) -> tuple[ReceiptRow, ...]:
+    """Return every disclosure of a plan to a reader that had a version of its own, oldest first."""
+    rows = tx.execute(_GIVEN, {"of_plan": plan_id, "to": recipient, "by_reader": reader}).all()
+    parts = _parts(tx, [row.id for row in rows])
+    return tuple(ReceiptRow(**row._asdict(), parts=parts.get(row.id, ())) for row in rows)
 
 
 def list_receipts(

@@ -9,7 +9,16 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import ClauseElement, ColumnElement, Dialect, String, TypeDecorator, bindparam, literal_column
+from sqlalchemy import (
+    BigInteger,
+    ClauseElement,
+    ColumnElement,
+    Dialect,
+    String,
+    TypeDecorator,
+    bindparam,
+    literal_column,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -145,6 +154,16 @@ class Texts(TypeDecorator[Any]):
         return listed if dialect.name == "postgresql" else msgspec.json.encode(listed).decode()
 
 
+class Numbers(Texts):
+    """A list of whole numbers as one value."""
+
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        """Choose the type that the database has."""
+        return postgresql.ARRAY(BigInteger()) if dialect.name == "postgresql" else String()
+
+
 class _OneOf(ColumnElement[bool]):
     """`column` is one of a list that is one parameter, so that the statement's text never changes."""
 
@@ -152,11 +171,11 @@ class _OneOf(ColumnElement[bool]):
 
     def __init__(self, column: ColumnElement[Any], name: str) -> None:
         self.column = column
-        self.listed = bindparam(name, type_=Texts())
+        self.listed = bindparam(name, type_=Texts() if isinstance(column.type, String) else Numbers())
 
 
 def one_of(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
-    """Return the condition that a column is one of the texts in the parameter `name`."""
+    """Return the condition that a column is one of the texts, or whole numbers, in the parameter `name`."""
     return _OneOf(column, name)
 
 

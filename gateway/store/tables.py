@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    UniqueConstraint,
     text,
 )
 
@@ -165,8 +166,9 @@ wakeup = Table(
     Index("wakeup_due", "due_at"),
 )
 
+HAS_DATE = text("low IS NOT NULL")
 IS_PUT_OFF = text("reason = 'recipient-busy'")
-"""The condition of an index, and of what uses it, in the same words."""
+"""The conditions of indexes, and of what uses them, in the same words."""
 
 delivery = Table(
     "delivery",
@@ -235,6 +237,7 @@ receipt = Table(
     Column("plan", String(64), nullable=False),
     Column("plan_version", Integer, nullable=False),
     Column("view_version", Integer),
+    Column("reader", String(255)),
     Column("sha256", String(64)),
     Column("endpoint", String(64)),
     Column("refused", Boolean, nullable=False),
@@ -269,6 +272,94 @@ used_assertion = Table(
     PrimaryKeyConstraint("client", "jti"),
     Index("used_assertion_expiry", "expires_at"),
 )
+
+fhir_reader = Table(
+    "fhir_reader",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("reader", String(255), nullable=False, unique=True),
+    Column("organisation", String(64), nullable=False, index=True),
+    Column("basis", String(64), nullable=False),
+)
+"""Who searches. `basis`: the keyed hash of what else a decision rests on: how the directory describes the reader, and the grounds."""
+
+fhir_stale = Table(
+    "fhir_stale",
+    metadata,
+    Column("reader", Integer, nullable=False),
+    Column("plan", String(64), nullable=False),
+    Column("mark", String(64), nullable=False),
+    PrimaryKeyConstraint("reader", "plan"),
+)
+"""What a reader's index no longer tells right: written in the transaction that changes it, removed by who looked again since."""
+
+fhir_view = Table(
+    "fhir_view",
+    metadata,
+    Column("reader", Integer, nullable=False),
+    Column("plan", String(64), nullable=False),
+    Column("fingerprint", String(80), nullable=False),
+    Column("expires_at", Moment),
+    PrimaryKeyConstraint("reader", "plan"),
+    Index("fhir_view_of_plan", "plan"),
+    Index("fhir_view_expiry", "reader", "expires_at"),
+)
+"""What a reader's index holds of a plan. `expires_at`: when the answer may change by itself."""
+
+fhir_resource = Table(
+    "fhir_resource",
+    metadata,
+    Column("key", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("reader", Integer, nullable=False),
+    Column("type", String(32), nullable=False),
+    Column("id", String(64), nullable=False),
+    Column("plan", String(64), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+    UniqueConstraint("reader", "type", "id"),
+    Index("fhir_resource_in_order", "reader", "type", "key"),
+    Index("fhir_resource_changed", "reader", "type", "changed_at", "key"),
+    Index("fhir_resource_of_plan", "reader", "plan"),
+)
+"""The resources that a reader may see: no more than that they are there. `plan` is the one that a resource is read from."""
+
+fhir_share = Table(
+    "fhir_share",
+    metadata,
+    Column("reader", Integer, nullable=False),
+    Column("type", String(32), nullable=False),
+    Column("id", String(64), nullable=False),
+    Column("plan", String(64), nullable=False),
+    PrimaryKeyConstraint("reader", "type", "id", "plan"),
+    Index("fhir_share_of_plan", "reader", "plan"),
+)
+"""Which plans show a resource that stands in more than one: a resident, a household, an organisation."""
+
+fhir_value = Table(
+    "fhir_value",
+    metadata,
+    Column("resource", BigInteger, nullable=False),
+    Column("reader", Integer, nullable=False),
+    Column("type", String(32), nullable=False),
+    Column("param", String(40), nullable=False),
+    Column("system", String(255)),
+    Column("code", String(128)),
+    Column("low", BigInteger),
+    Column("high", BigInteger),
+    Index("fhir_value_found", "reader", "type", "param", "code", "resource"),
+    Index(
+        "fhir_value_dated",
+        "reader",
+        "type",
+        "param",
+        "low",
+        "resource",
+        sqlite_where=HAS_DATE,
+        postgresql_where=HAS_DATE,
+    ),
+    Index("fhir_value_of_resource", "resource", "param"),
+)
+"""What a resource is found by: codes, references (their type as `system`) and dates, never words."""
 
 keys_metadata = MetaData()
 

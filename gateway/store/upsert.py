@@ -12,10 +12,19 @@ from gateway.store.engine import Transaction
 Row = dict[str, Any]
 
 
-def upsert(tx: Transaction, table: Table, *rows: Row) -> None:
-    """Write rows, which have the same columns, replacing these columns where the primary key is there already."""
+def upsert(tx: Transaction, table: Table, *rows: Row, on: tuple[str, ...] = ()) -> None:
+    """Write rows, which have the same columns, replacing these where the primary key, or the unique key `on`, is there already."""
     if rows:
-        tx.execute(_replacing(tx.database, table, tuple(rows[0])), list(rows))
+        tx.execute(_replacing(tx.database, table, tuple(rows[0]), on), list(rows))
+
+
+@cache
+def upsert_selected(database: str, table: Table, names: tuple[str, ...], chosen: Any) -> Any:
+    """Return the statement that writes what `chosen` selects as these columns, replacing them where the primary key is there."""
+    keys = [column.name for column in table.primary_key]
+    statement = _insert(database, table).from_select(names, chosen)
+    changed = {name: statement.excluded[name] for name in names if name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=changed)
 
 
 def insert_absent(tx: Transaction, table: Table, row: Row) -> bool:
@@ -35,9 +44,9 @@ def _yielding(database: str, table: Table) -> Any:
 
 
 @cache
-def _replacing(database: str, table: Table, names: tuple[str, ...]) -> Any:
-    keys = [column.name for column in table.primary_key]
-    statement = _insert(database, table)
+def _replacing(database: str, table: Table, names: tuple[str, ...], on: tuple[str, ...]) -> Any:
+    keys = list(on) or [column.name for column in table.primary_key]
+    statement = _insert(database, table).inline()
     changed = {name: statement.excluded[name] for name in names if name not in keys}
     return statement.on_conflict_do_update(index_elements=keys, set_=changed)
 

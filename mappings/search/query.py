@@ -9,7 +9,7 @@ Span = tuple[int, int]
 """Microseconds since 1970, the first and the last one that a date of its precision covers."""
 
 
-class Tokens(Struct, frozen=True, kw_only=True):
+class Tokens(Struct, frozen=True, kw_only=True, tag=True):
     """One of these codes; with `is_not`, none of them (also where there is no code at all)."""
 
     param: str
@@ -17,34 +17,34 @@ class Tokens(Struct, frozen=True, kw_only=True):
     is_not: bool = False
 
 
-class References(Struct, frozen=True, kw_only=True):
+class References(Struct, frozen=True, kw_only=True, tag=True):
     """A reference to one of these, each `Type/id`."""
 
     param: str
     any_of: tuple[str, ...]
 
 
-class Dates(Struct, frozen=True, kw_only=True):
+class Dates(Struct, frozen=True, kw_only=True, tag=True):
     """One of these comparisons holds, each (prefix, span): eq ne gt lt ge le sa eb (https://hl7.org/fhir/R4/search.html#prefix)."""
 
     param: str
     any_of: tuple[tuple[str, Span], ...]
 
 
-class Ids(Struct, frozen=True, kw_only=True):
+class Ids(Struct, frozen=True, kw_only=True, tag=True):
     """The resource has one of these ids."""
 
     any_of: tuple[str, ...]
 
 
-class Missing(Struct, frozen=True, kw_only=True):
+class Missing(Struct, frozen=True, kw_only=True, tag=True):
     """The resource says nothing under a parameter, or does."""
 
     param: str
     is_missing: bool
 
 
-class Chained(Struct, frozen=True, kw_only=True):
+class Chained(Struct, frozen=True, kw_only=True, tag=True):
     """What `param` refers to is of `target` and meets `condition`: `Task?focus:Goal.lifecycle-status=active`."""
 
     param: str
@@ -52,7 +52,7 @@ class Chained(Struct, frozen=True, kw_only=True):
     condition: "Simple"
 
 
-class Has(Struct, frozen=True, kw_only=True):
+class Has(Struct, frozen=True, kw_only=True, tag=True):
     """A `source` that refers here by its `param` meets `condition`: `Goal?_has:Task:focus:status=requested`."""
 
     source: str

@@ -1,0 +1,42 @@
+"""What can be done under `/fhir` with each type of resource: the one table that routes, declares and is tested.
+
+The names are those of https://hl7.org/fhir/R4/valueset-type-restful-interaction.html.
+"""
+
+from typing import Literal
+
+from gateway.errors import Refusal, refusal
+
+Interaction = Literal["read", "vread", "history-instance", "search-type", "create", "update", "patch"]
+
+_READ: tuple[Interaction, ...] = ("read", "vread", "history-instance", "search-type")
+_EDIT: tuple[Interaction, ...] = (*_READ, "update")
+_PART: tuple[Interaction, ...] = (*_READ, "create", "update")
+_PROGRESS: tuple[Interaction, ...] = (*_PART, "patch")
+
+INTERACTIONS: dict[str, tuple[Interaction, ...]] = {
+    "CarePlan": _EDIT,
+    "CareTeam": _READ,
+    "ClinicalImpression": _PART,
+    "Condition": _PART,
+    "Goal": _PROGRESS,
+    "Group": _READ,
+    "Observation": _PART,
+    "Organization": _READ,
+    "Patient": _EDIT,
+    "Practitioner": _EDIT,
+    "PractitionerRole": _EDIT,
+    "RelatedPerson": _PART,
+    "ServiceRequest": _PART,
+    "Task": _PROGRESS,
+}
+"""A plan and its residents come in as a transaction; a Group follows from the residents, a CareTeam from its members."""
+
+
+def require_offered(resource_type: str, interaction: Interaction) -> None:
+    """Raise Refusal when a type, or this with it, is not offered."""
+    offered = INTERACTIONS.get(resource_type)
+    if offered is None:
+        raise Refusal("not-found")
+    if interaction not in offered:
+        raise refusal("method", "", f"with {resource_type} this gateway does {', '.join(offered)}")
