@@ -12,6 +12,7 @@ from msgspec import Struct
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Integer,
     Select,
     String,
     and_,
@@ -27,6 +28,7 @@ from sqlalchemy.sql.expression import FromClause
 from gateway.store.engine import Transaction
 from gateway.store.statements import one_of
 from gateway.store.tables import fhir_resource, fhir_value
+from gateway.store.words import field_of, name_of, number_of
 from mappings.search.query import (
     Chained,
     Condition,
@@ -78,7 +80,7 @@ def search(tx: Transaction, reader: int, query: Query, after: Place | None) -> P
     shapes = []
     for position, condition in enumerate(query.conditions):
         shapes.append(_shape(condition))
-        asked |= _values(condition, f"c{position}")
+        asked |= _values(query.type, condition, f"c{position}")
     total = None
     if query.total != "none" or query.summary == "count":
         total = tx.execute(_counted(tuple(shapes)), asked).scalar_one()
@@ -87,7 +89,7 @@ def search(tx: Transaction, reader: int, query: Query, after: Place | None) -> P
     leading = _leading(tx, tuple(shapes), asked, is_sorted=bool(query.sort))
     sorts = tuple((sort.param, sort.is_descending) for sort in query.sort)
     asked |= {"most": query.count + 1} | {f"after{position}": value for position, value in enumerate(after or ())}
-    rows = tx.execute(_page(tuple(shapes), leading, sorts, after is not None), asked).all()
+    rows = tx.execute(_page(query.type, tuple(shapes), leading, sorts, after is not None), asked).all()
     found = tuple(
         Found(key=row.key, type=row.type, id=row.id, plan=row.plan, version=row.version) for row in rows[: query.count]
     )
@@ -105,11 +107,10 @@ def included(tx: Transaction, reader: int, query: Query, found: Sequence[Found],
     for include, statement in _inclusions(query):
         asked = {
             "reader": reader,
-            "param": include.param,
-            "source": include.source,
-            "target": include.target or query.type,
+            "field": field_of(include.source, include.param),
+            "target": include.target,
             "keys": [each.key for each in found],
-            "ids": [each.id for each in found],
+            "names": [name_of(each.type, each.id) for each in found],
             "most": limit + 1,
         }
         for row in tx.execute(statement(include), asked):
@@ -140,7 +141,7 @@ _EVERYTHING = (
 def _shape(condition: Condition) -> Shape:
     match condition:
         case Tokens(any_of=tokens, is_not=is_not):
-            return ("tokens", is_not, tuple((_system_shape(system), code is not None) for system, code in tokens))
+            return ("tokens", is_not, tuple((system is not None, code is not None) for system, code in tokens))
         case References(any_of=targets):
             return ("references", len(targets))
         case Dates(param=param, any_of=comparisons):
@@ -155,64 +156,64 @@ def _shape(condition: Condition) -> Shape:
             return ("has", _shape(inner))
 
 
-def _system_shape(system: str | None) -> str:
-    return "any" if system is None else "some" if system else "none"
-
-
-def _values(condition: Condition, name: str) -> dict[str, Any]:
+def _values(of: str, condition: Condition, name: str) -> dict[str, Any]:
+    """Return what a condition on a type looks for, under names that begin with `name`."""
     match condition:
         case Tokens(param=param, any_of=tokens):
-            named: dict[str, Any] = {f"{name}_param": param}
+            named: dict[str, Any] = {f"{name}_field": field_of(of, param)}
             for position, (system, code) in enumerate(tokens):
-                named |= {f"{name}_system{position}": system, f"{name}_code{position}": code}
+                named[f"{name}_system{position}"] = None if system is None else number_of(system)
+                named[f"{name}_code{position}"] = None if code is None else number_of(code)
             return named
         case References(param=param, any_of=targets):
-            named = {f"{name}_param": param}
-            for position, target in enumerate(targets):
-                kind, _, target_id = target.partition("/")
-                named |= {f"{name}_system{position}": kind, f"{name}_code{position}": target_id}
-            return named
+            named = {f"{name}_field": field_of(of, param)}
+            return named | {f"{name}_code{position}": number_of(target) for position, target in enumerate(targets)}
         case Dates(param=param, any_of=comparisons):
-            named = {f"{name}_param": param}
+            named = {} if param == LAST_UPDATED else {f"{name}_field": field_of(of, param)}
             for position, (_, (low, high)) in enumerate(comparisons):
                 named |= {f"{name}_low{position}": low, f"{name}_high{position}": high}
             return named
         case Ids(any_of=ids):
             return {f"{name}_ids": list(ids)}
         case Missing(param=param):
-            return {f"{name}_param": param}
+            return {f"{name}_field": field_of(of, param)}
         case Chained(param=param, target=target, condition=inner):
-            return {f"{name}_param": param, f"{name}_type": target, **_values(inner, f"{name}i")}
+            link = {f"{name}_field": field_of(of, param), f"{name}_type": target}
+            return link | _values(target, inner, f"{name}i")
         case Has(param=param, source=source, condition=inner):
-            return {f"{name}_param": param, f"{name}_type": source, **_values(inner, f"{name}i")}
+            link = {f"{name}_field": field_of(source, param), f"{name}_type": source}
+            return link | _values(source, inner, f"{name}i")
 
 
 def _in_value(shape: Shape, name: str, value: FromClause) -> ColumnElement[bool]:
     """Return the condition that a row of `fhir_value` is what is looked for."""
-    is_param = value.c.param == bindparam(f"{name}_param", type_=String())
+    is_field = value.c.field == bindparam(f"{name}_field", type_=Integer())
     kind = shape[0]
     if kind == "tokens":
-        each = [_is_token(value, name, position, *token) for position, token in enumerate(shape[2])]
+        each = [
+            _is_token(value, name, position, is_of_system=is_of_system, has_code=has_code)
+            for position, (is_of_system, has_code) in enumerate(shape[2])
+        ]
     elif kind == "references":
-        each = [_is_token(value, name, position, "some", True) for position in range(shape[1])]  # noqa: FBT003
+        each = [_is_token(value, name, position, is_of_system=False, has_code=True) for position in range(shape[1])]
     elif kind == "dates":
         each = [
             _COMPARED[prefix](value.c.low, value.c.high, *_span(name, position))
             for position, prefix in enumerate(shape[2])
         ]
     else:
-        return is_param
-    return and_(is_param, or_(*each))
+        return is_field
+    return and_(is_field, or_(*each))
 
 
-def _is_token(value: FromClause, name: str, position: int, system: str, has_code: bool) -> ColumnElement[bool]:  # noqa: FBT001
+def _is_token(
+    value: FromClause, name: str, position: int, *, is_of_system: bool, has_code: bool
+) -> ColumnElement[bool]:
     parts: list[ColumnElement[bool]] = []
     if has_code:
-        parts.append(value.c.code == bindparam(f"{name}_code{position}", type_=String()))
-    if system == "some":
-        parts.append(value.c.system == bindparam(f"{name}_system{position}", type_=String()))
-    elif system == "none":
-        parts.append(func.coalesce(value.c.system, "") == "")
+        parts.append(value.c.code == bindparam(f"{name}_code{position}", type_=BigInteger()))
+    if is_of_system:
+        parts.append(value.c.system == bindparam(f"{name}_system{position}", type_=BigInteger()))
     return and_(*parts)
 
 
@@ -257,7 +258,7 @@ def _holds(shape: Shape, name: str, of: FromClause) -> ColumnElement[bool]:
     if kind == "chained":
         return of.c.key.in_(_referring(shape[1], name))
     if kind == "has":
-        return of.c.id.in_(_referred(shape[1], name))
+        return of.c.name.in_(_referred(shape[1], name))
     value = fhir_value.alias(f"{name}v")
     found = exists(select(_ONE).where(value.c.resource == of.c.key, _in_value(shape, name, value)))
     is_absent = shape[1] if kind in {"tokens", "missing"} else False
@@ -270,21 +271,18 @@ def _referring(inner: Shape, name: str) -> Select[Any]:
     return select(link.c.resource).where(
         *_meeting(inner, name, target),
         link.c.reader == bindparam("reader"),
-        link.c.type == bindparam("type"),
-        link.c.param == bindparam(f"{name}_param", type_=String()),
-        link.c.code == target.c.id,
-        link.c.system == target.c.type,
+        link.c.field == bindparam(f"{name}_field", type_=Integer()),
+        link.c.code == target.c.name,
     )
 
 
 def _referred(inner: Shape, name: str) -> Select[Any]:
-    """Select the ids of what a resource that meets the inner condition refers to."""
+    """Select the names of what a resource that meets the inner condition refers to."""
     source, link = fhir_resource.alias(f"{name}t"), fhir_value.alias(f"{name}l")
     return select(link.c.code).where(
         *_meeting(inner, name, source),
         link.c.resource == source.c.key,
-        link.c.param == bindparam(f"{name}_param", type_=String()),
-        link.c.system == bindparam("type"),
+        link.c.field == bindparam(f"{name}_field", type_=Integer()),
     )
 
 
@@ -295,7 +293,7 @@ def _meeting(inner: Shape, name: str, of: FromClause) -> tuple[ColumnElement[boo
     if not _leads(inner) or inner[0] == "ids":
         return (*mine, _holds(inner, f"{name}i", of))
     value = fhir_value.alias(f"{name}iv")
-    led = (value.c.reader == bindparam("reader"), value.c.type == of_type, _in_value(inner, f"{name}i", value))
+    led = (value.c.reader == bindparam("reader"), _in_value(inner, f"{name}i", value))
     return (*mine, of.c.key == value.c.resource, *led)
 
 
@@ -332,12 +330,13 @@ def _leading(tx: Transaction, shapes: tuple[Shape, ...], asked: dict[str, Any], 
 @lru_cache(_SHAPES)
 def _few(shape: Shape, name: str) -> Select[Any]:
     value = fhir_value.alias("v")
-    few = select(_ONE).where(*_of_reader(value), _in_value(shape, name, value)).limit(FEW + 1).subquery()
+    few = (
+        select(_ONE)
+        .where(value.c.reader == bindparam("reader"), _in_value(shape, name, value))
+        .limit(FEW + 1)
+        .subquery()
+    )
     return select(func.count()).select_from(few)
-
-
-def _of_reader(value: FromClause) -> tuple[ColumnElement[bool], ...]:
-    return value.c.reader == bindparam("reader"), value.c.type == bindparam("type")
 
 
 @lru_cache(_SHAPES)
@@ -348,13 +347,14 @@ def _counted(shapes: tuple[Shape, ...]) -> Select[Any]:
 
 @lru_cache(_SHAPES)
 def _page(
+    of: str,
     shapes: tuple[Shape, ...],
     leading: int | None,
     sorts: tuple[tuple[str, bool], ...],
     is_next: bool,  # noqa: FBT001
 ) -> Select[Any]:
     """Return the statement of a page: one row more than the page, so that it is known whether there is a next."""
-    by = [(_sorted_by(param), is_descending) for param, is_descending in sorts]
+    by = [(_sorted_by(of, param), is_descending) for param, is_descending in sorts]
     key = _R.c.key if leading is None else fhir_value.alias("d").c.resource
     led = fhir_value.alias("d") if leading is not None else None
     if led is not None:
@@ -363,7 +363,9 @@ def _page(
     statement = select(*_COLUMNS, *(column.label(f"s{position}") for position, (column, _) in enumerate(order)))
     if led is not None:
         statement = statement.select_from(led.join(_R, _R.c.key == led.c.resource)).distinct()
-        statement = statement.where(*_of_reader(led), _in_value(shapes[leading or 0], f"c{leading}", led))
+        statement = statement.where(
+            led.c.reader == bindparam("reader"), _in_value(shapes[leading or 0], f"c{leading}", led)
+        )
     else:
         statement = statement.where(*_OF_READER)
     others = [_holds(shape, f"c{position}", _R) for position, shape in enumerate(shapes) if position != leading]
@@ -373,7 +375,7 @@ def _page(
     return statement.where(*others).order_by(*ordered).limit(bindparam("most"))
 
 
-def _sorted_by(param: str) -> ColumnElement[Any]:
+def _sorted_by(of: str, param: str) -> ColumnElement[Any]:
     """Return what a resource is sorted by; what has no such date comes first, as the oldest."""
     if param == "_id":
         return _R.c.id
@@ -381,7 +383,7 @@ def _sorted_by(param: str) -> ColumnElement[Any]:
         return _R.c.changed_at
     value = fhir_value.alias("s")
     earliest = select(func.min(value.c.low)).where(
-        value.c.resource == _R.c.key, value.c.param == literal_column(f"'{param}'")
+        value.c.resource == _R.c.key, value.c.field == literal_column(str(field_of(of, param)))
     )
     return func.coalesce(earliest.scalar_subquery(), 0, type_=BigInteger())
 
@@ -416,25 +418,21 @@ _INCLUDED = (
     .distinct()
     .where(
         one_of(_L.c.resource, "keys"),
-        _L.c.param == bindparam("param"),
-        _L.c.type == bindparam("source"),
+        _L.c.field == bindparam("field"),
         _R.c.reader == bindparam("reader"),
-        _R.c.type == _L.c.system,
-        _R.c.id == _L.c.code,
+        _R.c.name == _L.c.code,
     )
     .order_by(_R.c.key)
     .limit(bindparam("most"))
 )
-_INCLUDED_OF_TYPE = _INCLUDED.where(_L.c.system == bindparam("target"))
+_INCLUDED_OF_TYPE = _INCLUDED.where(_R.c.type == bindparam("target"))
 _REVERSE = (
     select(*_COLUMNS)
     .distinct()
     .where(
         _L.c.reader == bindparam("reader"),
-        _L.c.type == bindparam("source"),
-        _L.c.param == bindparam("param"),
-        one_of(_L.c.code, "ids"),
-        _L.c.system == bindparam("target"),
+        _L.c.field == bindparam("field"),
+        one_of(_L.c.code, "names"),
         _R.c.key == _L.c.resource,
     )
     .order_by(_R.c.key)

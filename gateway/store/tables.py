@@ -166,6 +166,7 @@ wakeup = Table(
     Index("wakeup_due", "due_at"),
 )
 
+HAS_CODE = text("code IS NOT NULL")
 HAS_DATE = text("low IS NOT NULL")
 IS_PUT_OFF = text("reason = 'recipient-busy'")
 """The conditions of indexes, and of what uses them, in the same words."""
@@ -313,10 +314,12 @@ fhir_resource = Table(
     Column("reader", Integer, nullable=False),
     Column("type", String(32), nullable=False),
     Column("id", String(64), nullable=False),
+    Column("name", BigInteger, nullable=False),
     Column("plan", String(64), nullable=False),
     Column("version", Integer, nullable=False),
     Column("changed_at", BigInteger, nullable=False),
     UniqueConstraint("reader", "type", "id"),
+    Index("fhir_resource_named", "reader", "name"),
     Index("fhir_resource_in_order", "reader", "type", "key"),
     Index("fhir_resource_changed", "reader", "type", "changed_at", "key"),
     Index("fhir_resource_of_plan", "reader", "plan"),
@@ -340,26 +343,16 @@ fhir_value = Table(
     metadata,
     Column("resource", BigInteger, nullable=False),
     Column("reader", Integer, nullable=False),
-    Column("type", String(32), nullable=False),
-    Column("param", String(40), nullable=False),
-    Column("system", String(255)),
-    Column("code", String(128)),
+    Column("field", Integer, nullable=False),
+    Column("system", BigInteger),
+    Column("code", BigInteger),
     Column("low", BigInteger),
     Column("high", BigInteger),
-    Index("fhir_value_found", "reader", "type", "param", "code", "resource"),
-    Index(
-        "fhir_value_dated",
-        "reader",
-        "type",
-        "param",
-        "low",
-        "resource",
-        sqlite_where=HAS_DATE,
-        postgresql_where=HAS_DATE,
-    ),
-    Index("fhir_value_of_resource", "resource", "param"),
+    Index("fhir_value_found", "reader", "field", "code", "resource", sqlite_where=HAS_CODE, postgresql_where=HAS_CODE),
+    Index("fhir_value_dated", "reader", "field", "low", "resource", sqlite_where=HAS_DATE, postgresql_where=HAS_DATE),
+    Index("fhir_value_of_resource", "resource", "field"),
 )
-"""What a resource is found by: codes, references (their type as `system`) and dates, never words."""
+"""What a resource is found by: codes, references (their target as `code`) and dates, all as numbers (`gateway.store.words`)."""
 
 keys_metadata = MetaData()
 

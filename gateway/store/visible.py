@@ -24,6 +24,7 @@ from gateway.store.tables import (
     plan_resident,
 )
 from gateway.store.upsert import insert_all_absent, upsert, upsert_selected
+from gateway.store.words import field_of, name_of, number_of
 from mappings.search.values import Value
 
 SHARED_TYPES = frozenset({"Patient", "Group", "Organization"})
@@ -225,7 +226,7 @@ def _replace(tx: Transaction, reader: int, view: View, new_mark: str) -> None:
     before = {(row.type, row.id): row.key for row in tx.execute(_OF_PLAN, of_plan)}
     _give_up(tx, reader, view.plan, wanted.keys(), before, new_mark)
     stamp = {"reader": reader, "plan": view.plan, "version": view.version, "changed_at": view.changed_at}
-    rows = [{**stamp, "type": item.type, "id": item.id} for item in view.items]
+    rows = [{**stamp, "type": item.type, "id": item.id, "name": name_of(item.type, item.id)} for item in view.items]
     upsert(tx, fhir_resource, *rows, on=("reader", "type", "id"))
     shares = [
         {"reader": reader, "type": item.type, "id": item.id, "plan": view.plan}
@@ -236,7 +237,7 @@ def _replace(tx: Transaction, reader: int, view: View, new_mark: str) -> None:
     keys = {(row.type, row.id): row.key for row in tx.execute(_OF_PLAN, of_plan)}
     _drop(tx, _DROP_VALUES, keys.values())
     values = [
-        {"resource": keys[name], "reader": reader, "type": item.type, **_columns(value)}
+        {"resource": keys[name], "reader": reader, **_columns(item.type, value)}
         for name, item in wanted.items()
         for value in item.values
     ]
@@ -244,12 +245,15 @@ def _replace(tx: Transaction, reader: int, view: View, new_mark: str) -> None:
         tx.execute(_ADD_VALUES, values)
 
 
-def _columns(value: Value) -> dict[str, object]:
-    """Return a value as it is kept: a reference by type and id apart, so that it leads to a resource."""
-    system, code = value.system, value.code
-    if system is None and code is not None:
-        system, _, code = code.partition("/")
-    return {"param": value.param, "system": system, "code": code, "low": value.low, "high": value.high}
+def _columns(resource_type: str, value: Value) -> dict[str, int | None]:
+    """Return a value as it is kept."""
+    return {
+        "field": field_of(resource_type, value.param),
+        "system": None if value.system is None else number_of(value.system),
+        "code": None if value.code is None else number_of(value.code),
+        "low": value.low,
+        "high": value.high,
+    }
 
 
 def _give_up(
