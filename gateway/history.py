@@ -137,7 +137,7 @@ def _shown(look: Look, given: _Given, name: tuple[str, str]) -> Resource | None:
     if look.shown is None:
         return None
     view = look.stamped(ViewState(version=given.version, changed_at=given.at, is_new=False))
-    for resource in plan_to_resources(view):
+    for resource in plan_to_resources(view, {name[1]}):
         if (resource["resourceType"], resource["id"]) == name:
             return as_read(resource, look.whole.id)
     return None

@@ -192,7 +192,7 @@ class Searching:
             view, state = self._sight.stamped(tx, look)
             versions[plan_id] = state.version
             disclosures.append(look.disclosed_as(state))
-            for resource in plan_to_resources(view):
+            for resource in plan_to_resources(view, {each.id for each in (*found, *added) if each.plan == plan_id}):
                 shown[plan_id, resource["resourceType"], resource["id"]] = as_read(resource, plan_id)
         resources: list[tuple[Resource, bool]] = []
         for each, is_match in (*((each, True) for each in found), *((each, False) for each in added)):

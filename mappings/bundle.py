@@ -15,7 +15,7 @@ R4 or R4B: `fhir.resources` has no 4.0.1. R4B changed SubscriptionStatus, Citati
 against a list out of 4.0.1.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
@@ -61,14 +61,22 @@ def encode_bundle(bundle: Resource) -> bytes:
     return _ENCODER.encode(bundle)
 
 
-def plan_to_resources(plan: SupportPlan) -> list[Resource]:
-    """Render a plan as its resources: the CarePlan, the people, the parts."""
+def plan_to_resources(plan: SupportPlan, only: Collection[str] | None = None) -> list[Resource]:
+    """Render a plan as its resources: the CarePlan, the people, the parts. With `only` those that have one of these ids."""
     stamp = _stamp(plan)
-    resources = [careplan.plan_to_careplan(plan, stamp), *_groups(plan, stamp), *_patients(plan, stamp)]
-    resources += [people.organisation_to_resource(organisation, stamp) for organisation in plan.organisations]
-    for part in plan.parts:
+    if only is None:
+        resources = [careplan.plan_to_careplan(plan, stamp), *_groups(plan, stamp), *_patients(plan, stamp)]
+        parts, organisations = plan.parts, plan.organisations
+    else:
+        header = [careplan.plan_to_careplan(plan, stamp)] if plan.id in only else []
+        resources = [*header, *_groups(plan, stamp), *_patients(plan, stamp, only)]
+        resources = [each for each in resources if each["id"] in only]
+        parts = tuple(part for part in plan.parts if part.id in only)
+        organisations = tuple(each for each in plan.organisations if each.id in only)
+    resources += [people.organisation_to_resource(organisation, stamp) for organisation in organisations]
+    for part in parts:
         resources += _part_to_resources(part, stamp)
-    members = [part for part in plan.parts if isinstance(part, TeamMember)]
+    members = [part for part in plan.parts if isinstance(part, TeamMember)] if only is None or plan.id in only else []
     if members:
         resources.append(people.team_to_resource(plan.id, subject_reference(plan.residents), members, stamp))
     return resources
@@ -127,8 +135,9 @@ def _groups(plan: SupportPlan, stamp: Resource) -> list[Resource]:
     return [people.residents_to_group(subjects, stamp) for subjects in ordered]
 
 
-def _patients(plan: SupportPlan, stamp: Resource) -> list[Resource]:
-    named = dict.fromkeys((*plan.residents, *(subject for part in plan.parts for subject in part.label.subjects)))
+def _patients(plan: SupportPlan, stamp: Resource, only: Collection[str] | None = None) -> list[Resource]:
+    subjects = (*plan.residents, *(subject for part in plan.parts for subject in part.label.subjects))
+    named = [each for each in dict.fromkeys(subjects) if only is None or each in only]
     identities = {part.resident: part for part in plan.parts if isinstance(part, Identity)}
     contacts = {part.resident: part for part in plan.parts if isinstance(part, Contact)}
     return [patient.resident_to_patient(each, identities.get(each), contacts.get(each), stamp) for each in named]

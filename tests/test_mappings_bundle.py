@@ -262,6 +262,14 @@ def test_every_reference_resolves_and_every_version_is_that_of_the_view(plan: Su
     assert {version} == {each.get("meta", {}).get("versionId") for each in resources}
 
 
+@given(plan=support_plans(), random=st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_some_resources_are_those_of_all(plan: SupportPlan, random: Any) -> None:
+    whole = plan_to_resources(plan)
+    ids = {each["id"] for each in random.sample(whole, random.randint(0, min(4, len(whole))))}
+    assert plan_to_resources(plan, ids) == [each for each in whole if each["id"] in ids]
+
+
 def test_a_full_household_plan_comes_back_and_validates() -> None:
     plan = a_full_plan()
     assert (plan, ()) == bundle_to_plan(sent(plan))
