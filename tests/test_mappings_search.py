@@ -162,6 +162,11 @@ TOKENS: dict[str, tuple[dict[str, Any], str, list[tuple[str | None, str | None]]
         "identifier",
         [(BSN_SYSTEM, hashed("999900006"))],
     ),
+    "a BSN by the hash of all its digits": (
+        {"resourceType": "Patient", "identifier": [{"system": BSN_SYSTEM, "value": "99990000"}]},
+        "identifier",
+        [(BSN_SYSTEM, hashed("099990000"))],
+    ),
     "a profile": ({"resourceType": "Task", "meta": {"profile": ["urn:p"]}}, "_profile", [("", "urn:p")]),
     "the same code once": ({"resourceType": "Task", "code": {"coding": [CODING, CODING]}}, "code", [("urn:s", "b")]),
     "a relative reference": ({"resourceType": "Task", "focus": {"reference": "Goal/1"}}, "focus", [(None, "Goal/1")]),

@@ -4,7 +4,7 @@ Codes, dates, relative references and identifiers only. A bare `code` is kept un
 `status=requested` and `status=http://hl7.org/fhir/task-status|requested` find it; `status=|requested` does not, as R4 has it.
 A date is the whole interval that its precision covers; a Period reaches from the first microsecond of its start to the last of its end.
 
-# INVARIANT: a BSN is in no value; what stands for it is `hashed(bsn)`.
+# INVARIANT: a BSN is in no value; what stands for it is `hashed(bsn)`, of all nine digits.
 """
 
 import re
@@ -37,6 +37,7 @@ class Value(Struct, frozen=True, kw_only=True):
     high: int | None = None
 
 
+_BSN_DIGITS = 9
 _RELATIVE = re.compile(r"(?P<type>[A-Za-z]+)/(?P<id>[A-Za-z0-9\-.]{1,64})(/_history/[A-Za-z0-9\-.]{1,64})?")
 
 
@@ -105,7 +106,7 @@ def _tokens(element: str, value: Any, hashed: Hashed) -> Iterator[Token]:
             yield value.get("system", ""), code
         elif text := value.get("value"):
             system = value.get("system", "")
-            yield system, hashed(text) if system == BSN_SYSTEM else text
+            yield system, hashed(text.zfill(_BSN_DIGITS)) if system == BSN_SYSTEM else text
 
 
 def _target(value: Any, targets: tuple[str, ...]) -> str | None:
