@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from consent import reading, writing
+from consent import fhir_reading, fhir_writing
 from consent.choice import Choice, unsayable
 from consent.errors import ConsentError
 from mappings import edge
@@ -35,7 +35,7 @@ from mappings.errors import MappingError
 from mappings.inbound import refuse_modifiers
 from mappings.node import Index, Node
 
-PROFILE = writing.PROFILE
+PROFILE = fhir_writing.PROFILE
 
 _NOWHERE = Index(targets={}, resources={}, members={}, roles={}, listed={})
 
@@ -52,18 +52,18 @@ def choice_to_consent(
 
     Raises ConsentError for a choice that FHIR cannot say, with pointers into the choice: an id that is no FHIR id, text that is blank.
     """
-    if found := [*unsayable(choice, ""), *writing.no_fhir_ids(choice)]:
+    if found := [*unsayable(choice, ""), *fhir_writing.no_fhir_ids(choice)]:
         raise ConsentError(*found)
     types = {
         part_id: RESOURCE_TYPE[kind]
         for part_id, kind in (kinds or {}).items()
-        if RESOURCE_TYPE[kind] == "Patient" or writing.FHIR_ID.fullmatch(part_id)
+        if RESOURCE_TYPE[kind] == "Patient" or fhir_writing.FHIR_ID.fullmatch(part_id)
     }
     at = changed_at.isoformat() if changed_at else None
-    around = writing.Around(
-        resident=resident, at=at, types=types, active=active, nested=writing.must_nest(choice.parts)
+    around = fhir_writing.Around(
+        resident=resident, at=at, types=types, active=active, nested=fhir_writing.must_nest(choice.parts)
     )
-    consent = writing.rendered(choice, around)
+    consent = fhir_writing.rendered(choice, around)
     if at:
         consent["meta"]["lastUpdated"] = at
     return consent
@@ -78,7 +78,7 @@ def consent_to_choice(resource: Any) -> Choice:
         raise ConsentError(*found)
     try:
         refuse_modifiers(resource)
-        return reading.read(Node(resource, "", _NOWHERE))
+        return fhir_reading.read(Node(resource, "", _NOWHERE))
     except MappingError as error:
         raise ConsentError(*error.findings) from error
 
@@ -87,6 +87,6 @@ def resident_of(resource: Any) -> str:
     """Return the id of the Patient whose choice a Consent is. Raises ConsentError."""
     found = Node(resource, "", _NOWHERE)
     try:
-        return reading.resident_of(found)
+        return fhir_reading.resident_of(found)
     except MappingError as error:
         raise ConsentError(*error.findings) from error

@@ -548,7 +548,7 @@ EDGE = [
 _TRAIL = "tests/test_consent_fhir.py::"
 _HELD = _TRAIL + "test_what_a_choice_cannot_hold_is_refused_at_its_place"
 _AUDIT = "tests/test_mappings_audit.py::"
-READING, WRITING = "consent/reading.py", "consent/writing.py"
+READING, WRITING = "consent/fhir_reading.py", "consent/fhir_writing.py"
 
 TRAIL = [
     Mutant("a Consent is half kept", READING, "if unkept := list(", "if False and list(",

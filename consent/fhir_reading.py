@@ -6,7 +6,7 @@ from datetime import date
 from typing import Any, get_args
 
 from consent.choice import Capacity, Choice, Effect, GivenBy, PartSelector, RecipientSelector
-from consent.writing import CONTAINED, PROFILE, Around, rendered
+from consent.fhir_writing import CONTAINED, PROFILE, Around, rendered
 from mappings.codes import DOMAINS, KINDS, OrganisationKind, Purpose
 from mappings.elements import PART_SYSTEM, RESOURCE_TYPE
 from mappings.errors import Finding, MappingError
