@@ -3,6 +3,7 @@
 No means no, silence means no. The wire form is that of `/v1/residents/{id}/choices`.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import Literal
@@ -76,13 +77,36 @@ def check_choices(choices: Iterable[Choice], known_organisations: frozenset[str]
     `known_organisations` are directory ids: a choice for a recipient that nobody knows would silently do nothing.
     Raises ConsentError with pointers into `/choices`.
     """
-    findings = tuple(
-        finding
-        for position, choice in enumerate(choices)
-        for finding in _findings(choice, f"/choices/{position}", known_organisations)
-    )
+    findings: list[Finding] = []
+    for position, choice in enumerate(choices):
+        found = [*_findings(choice, f"/choices/{position}", known_organisations)]
+        told = {finding.pointer for finding in found}
+        findings += found
+        findings += (each for each in unsayable(choice, f"/choices/{position}") if each.pointer not in told)
     if findings:
         raise ConsentError(*findings)
+
+
+def unsayable(choice: Choice, pointer: str) -> Iterator[Finding]:
+    """Yield the texts of a choice that FHIR and databases cannot write down: blank ones, and NUL."""
+    recipient, given_by = choice.recipient, choice.given_by
+    texts = [
+        ("recipient/role", recipient.role),
+        ("recipient/person", recipient.person),
+        ("givenBy/person", given_by.person),
+        ("givenBy/mandate", given_by.mandate),
+        ("evidence", choice.evidence),
+        ("recordedBy", choice.recorded_by),
+    ]
+    for at, selector in enumerate(choice.parts):
+        texts += [(f"parts/{at}/partIds/{number}", part_id) for number, part_id in enumerate(selector.part_ids)]
+    for place, text in texts:
+        if text is not None and (not text.strip() or _UNWRITABLE.search(text)):
+            remedy = "give text with more than white space in it and without NUL, or leave it out"
+            yield Finding(pointer=f"{pointer}/{place}", code="text", remedy=remedy)
+
+
+_UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def _findings(choice: Choice, pointer: str, known_organisations: frozenset[str]) -> Iterator[Finding]:

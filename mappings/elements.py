@@ -26,6 +26,8 @@ Resource = dict[str, Any]
 
 CONFIDENTIALITY = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
 NL_CORE = "http://nictiz.nl/fhir/StructureDefinition/nl-core-"
+PART_SYSTEM = f"{BASE}/NamingSystem/part"
+"""The ids of parts, which stay the same in every version of a plan."""
 
 RESOURCE_TYPE: dict[Kind, str] = {
     "identity": "Patient",
@@ -116,6 +118,14 @@ def extension(name: str, **value: Any) -> Resource:
 def reference(resource_type: str, resource_id: str) -> Resource:
     """Return a relative reference."""
     return {"reference": f"{resource_type}/{resource_id}"}
+
+
+def part_reference(part_id: str, resource_type: str | None) -> Resource:
+    """Return a reference to a part by its id, and to the resource that it is; of a Patient, who is two parts, the type only."""
+    found: Resource = {"identifier": {"system": PART_SYSTEM, "value": part_id}}
+    if resource_type == "Patient":
+        return {"type": resource_type, **found}
+    return {**reference(resource_type, part_id), **found} if resource_type else found
 
 
 def actor_reference(actor: Actor) -> Resource:

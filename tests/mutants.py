@@ -545,6 +545,35 @@ EDGE = [
 ]  # fmt: skip
 """What FHIR from outside must be."""
 
+_TRAIL = "tests/test_consent_fhir.py::"
+_HELD = _TRAIL + "test_what_a_choice_cannot_hold_is_refused_at_its_place"
+_AUDIT = "tests/test_mappings_audit.py::"
+READING, WRITING = "consent/fhir_reading.py", "consent/fhir_writing.py"
+
+TRAIL = [
+    Mutant("a Consent is half kept", READING, "if unkept := list(", "if False and list(",
+           _TRAIL + "test_nothing_that_is_added_anywhere_is_dropped"),
+    Mutant("a Consent out of force is a choice", READING, 'if node.text("status") != "active":', "if False:",
+           _TRAIL + "test_a_choice_that_was_withdrawn_is_inactive_and_no_choice"),
+    Mutant("an exception is a selection", READING, "if len(effects) > 1 or any", "if any", _HELD),
+    Mutant("a whole Patient is a part", READING, "(literal if resource_type in _PART_TYPES else None)", "(literal or None)",
+           _HELD),
+    Mutant("a modifier is read over", "consent/fhir.py", "        refuse_modifiers(resource)\n", "", _HELD),
+    Mutant("the outer provision permits everything", WRITING, "**({} if around.nested else effect)", "**effect",
+           _TRAIL + "test_several_selections_stand_under_a_provision_that_permits_nothing_itself"),
+    Mutant("a role is its organisation", WRITING, 'return [role], {"reference": f"#{CONTAINED}"}', "return [role], organisation",
+           _TRAIL + "test_who_does_not_know_our_words_gives_nobody_anything"),
+    Mutant("one selection of everything is none", WRITING, "return len(parts) > 1 or parts == (PartSelector(),)",
+           "return len(parts) > 1", _TRAIL + "test_every_choice_comes_back_as_it_was"),
+    Mutant("a refusal looks like a success", "mappings/audit.py", "_FAILED if disclosure.refused else _DONE", "_DONE",
+           _AUDIT + "test_a_refusal_is_a_failure_with_its_reason"),
+    Mutant("a receipt tells the version always", "mappings/audit.py", "    if disclosure.plan_version:\n", "    if True:\n",
+           _AUDIT + "test_the_version_of_the_plan_stands_there_only_when_it_is_given"),
+    Mutant("a part is the whole Patient", "mappings/elements.py", '    if resource_type == "Patient":\n        return',
+           '    if resource_type == "Nobody":\n        return', _AUDIT + "test_a_part_is_referred_to_as_the_resource_that_it_is"),
+]  # fmt: skip
+"""Choices, receipts and origins as FHIR."""
+
 MUTANTS = [
     *CONSENT_DECIDE,
     *CONSENT_INDEX,
@@ -558,6 +587,7 @@ MUTANTS = [
     *PARTNERS,
     *WRITTEN_BACK,
     *EDGE,
+    *TRAIL,
 ]
 
 

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from plans import support_plans
 
 import mappings
+from consent.choice import Capacity, Choice, GivenBy, RecipientSelector
+from consent.fhir import choice_to_consent
 from mappings import codes
 from mappings.bundle import (
     bundle_to_plan,
@@ -525,6 +527,8 @@ def test_a_published_code_system_says_what_the_code_says(name: str, expected: di
         ("organisation-kind", codes.OrganisationKind),
         ("delivery", codes.Delivery),
         ("safety-aspect", codes.SafetyAspect),
+        ("purpose", codes.Purpose),
+        ("capacity", Capacity),
     ],
 )
 def test_a_published_code_system_lists_every_code(name: str, literal: Any) -> None:
@@ -541,7 +545,15 @@ def test_every_extension_that_is_published_is_used() -> None:
     parts = a_full_plan().parts
     label = Label(subjects=A, law="wmo", speaker=Actor(type="resident", ref="anna"))
     plan = a_plan(*parts, Relative(id="opa", label=label, relation="family"), residents=BOTH)
-    assert {each["url"] for each in objects(plan_to_resources(plan)) if "url" in each} == EXTENSIONS
+    choice = Choice(
+        recipient=RecipientSelector(type="all"),
+        effect="permit",
+        given_by=GivenBy(capacity="parent", person="opa", mandate="rechtbank"),
+        evidence="formulier",
+        recorded_by="wijkteam-app",
+    )
+    made = [*plan_to_resources(plan), choice_to_consent(choice, resident="anna")]
+    assert {each["url"] for each in objects(made) if "url" in each} == EXTENSIONS
 
 
 def test_the_group_of_the_same_people_has_one_id_in_any_order() -> None:

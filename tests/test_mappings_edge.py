@@ -1,5 +1,6 @@
 """What FHIR from outside must be: every refusal has its pointer, its code and a remedy, and never repeats the value."""
 
+import copy
 import json
 import os
 import subprocess
@@ -22,6 +23,7 @@ from mappings.edge import check_bundle, check_resource
 from mappings.errors import MappingError
 from mappings.plan import SupportPlan
 
+EXAMPLES = Path(mappings.__file__).parent / "profiles" / "examples"
 BUNDLES = sorted((Path(mappings.__file__).parent / "formats").glob("*/examples/*/bundle.json"))
 OWN = "https://planbrug.nl/fhir"
 XHTML = "http://www.w3.org/1999/xhtml"
@@ -143,7 +145,30 @@ def bundled(*entries: dict[str, Any], **change: Any) -> dict[str, Any]:
     return BUNDLE | {"entry": list(entries)} | change
 
 
+def example(path: str) -> dict[str, Any]:
+    """Return one of our own examples."""
+    found: dict[str, Any] = json.loads((EXAMPLES / path).read_bytes())
+    return found
+
+
+def _without(resource: dict[str, Any], *path: Any) -> dict[str, Any]:
+    """Return a copy of a resource without one element."""
+    found: Any = copy.deepcopy(resource)
+    place = found
+    for step in path[:-1]:
+        place = place[step]
+    del place[path[-1]]
+    return dict(found)
+
+
+CONSENT_OF_OURS = example("een-doel-voor-een-aanbieder/consent.json")
+AUDIT_OF_OURS = example("afgeleverd-met-toestemming/auditevent.json")
+PROVENANCE_OF_OURS = example("herkomst-van-een-deelweergave/provenance.json")
+
 VALID = {
+    "a Consent of ours": CONSENT_OF_OURS,
+    "an AuditEvent of ours": AUDIT_OF_OURS,
+    "a Provenance of ours": PROVENANCE_OF_OURS,
     "a CarePlan": CAREPLAN,
     "a Goal": GOAL,
     "a Task": TASK,
@@ -217,6 +242,19 @@ SHAPE = [
     (nested(40), "", "depth"),
 ]
 STRUCTURE = [
+    *(
+        ({name: value for name, value in resource.items() if name != lacking}, f"/{lacking}", "required")
+        for resource, *required in (
+            (CONSENT, "status", "scope", "category"),
+            (AUDIT, "type", "recorded", "agent", "source"),
+            (PROVENANCE, "target", "recorded", "agent"),
+        )
+        for lacking in required
+    ),
+    (CONSENT | {"provision": {"actor": [{"role": TEXT}]}}, "/provision/actor/0/reference", "required"),
+    (CONSENT | {"verification": [{"verificationDate": "2026-09-01"}]}, "/verification/0/verified", "required"),
+    (CONSENT | {"sourceReference": {"display": "x"}, "sourceAttachment": {"title": "x"}}, "", "choice"),
+    (AUDIT | {"entity": [{"detail": [{"type": "x"}]}]}, "/entity/0/detail/0", "choice"),
     ({"resourceType": "Bogus"}, "/resourceType", "resource-type"),
     ({"resourceType": "Identifier"}, "/resourceType", "resource-type"),
     ({"resourceType": "SubscriptionTopic"}, "/resourceType", "resource-type"),
@@ -294,6 +332,17 @@ CODES = [
     ),
     (BUNDLE | {"type": "bogus"}, "/type", "code"),
     (AUDIT | {"outcome": "1"}, "/outcome", "code"),
+    (AUDIT | {"action": "X"}, "/action", "code"),
+    (AUDIT | {"agent": [{"requestor": True, "network": {"type": "6"}}]}, "/agent/0/network/type", "code"),
+    (PROVENANCE | {"entity": [{"role": "bogus", "what": PATIENT}]}, "/entity/0/role", "code"),
+    (CONSENT | {"status": "ended"}, "/status", "code"),
+    (CONSENT | {"provision": {"type": "allow"}}, "/provision/type", "code"),
+    (CONSENT | {"provision": {"provision": [{"type": "allow"}]}}, "/provision/provision/0/type", "code"),
+    (
+        CONSENT | {"provision": {"data": [{"meaning": "all", "reference": PATIENT}]}},
+        "/provision/data/0/meaning",
+        "code",
+    ),
     (
         containing(GOAL | {"lifecycleStatus": "bogus"}, goal=[{"reference": "#doel"}]),
         "/contained/0/lifecycleStatus",
@@ -319,6 +368,24 @@ TARGETS = [
         "/member/0/entity/reference",
         "reference-type",
     ),
+    (CONSENT | {"performer": [{"reference": "Device/x"}]}, "/performer/0/reference", "reference-type"),
+    (
+        CONSENT | {"provision": {"actor": [{"role": TEXT, "reference": {"reference": "Task/x"}}]}},
+        "/provision/actor/0/reference/reference",
+        "reference-type",
+    ),
+    (
+        CONSENT | {"verification": [{"verified": True, "verifiedWith": {"reference": "Practitioner/x"}}]},
+        "/verification/0/verifiedWith/reference",
+        "reference-type",
+    ),
+    (
+        AUDIT | {"agent": [{"requestor": True, "who": {"reference": "CareTeam/x"}}]},
+        "/agent/0/who/reference",
+        "reference-type",
+    ),
+    (AUDIT | {"source": {"observer": {"reference": "Group/x"}}}, "/source/observer/reference", "reference-type"),
+    (PROVENANCE | {"agent": [{"who": {"reference": "Group/x"}}]}, "/agent/0/who/reference", "reference-type"),
     (TASK | {"focus": {"reference": "Bogus/x"}}, "/focus/reference", "reference-type"),
     (TASK | {"focus": {"type": "Bogus"}}, "/focus/type", "reference-type"),
     (containing(ANNA, goal=[{"reference": "#anna"}]), "/goal/0/reference", "reference-type"),
@@ -543,6 +610,24 @@ PROFILES = [
         "/output/1",
         "profile-max",
     ),
+    *(
+        (_without(CONSENT_OF_OURS, *path), pointer, "profile-required")
+        for *path, pointer in (
+            ("patient", "/patient"),
+            ("performer", "/performer"),
+            ("performer", 0, "extension", "/performer/0/extension"),
+            ("performer", 0, "identifier", "/performer/0/identifier"),
+            ("provision", "/provision"),
+            ("provision", "actor", "/provision/actor"),
+            ("provision", "purpose", 0, "code", "/provision/purpose/0/code"),
+        )
+    ),
+    (_without(AUDIT_OF_OURS, "outcomeDesc"), "/outcomeDesc", "profile-required"),
+    (_without(AUDIT_OF_OURS, "entity", 1, "what"), "/entity/1/what", "profile-required"),
+    (AUDIT_OF_OURS | {"agent": [AUDIT_OF_OURS["agent"][0], {"requestor": True}]}, "/agent", "profile-required"),
+    (PROVENANCE_OF_OURS | {"target": [PATIENT]}, "/target/0/reference", "reference-type"),
+    (PROVENANCE_OF_OURS | {"agent": [{"who": {"reference": "Organization/x"}}]}, "/agent/0/type", "profile-required"),
+    (PROVENANCE_OF_OURS | {"entity": [{"role": "source", "what": PATIENT}]}, "/entity/0", "profile-max"),
     (GOAL | {"meta": {"profile": [f"{OWN}/StructureDefinition/planbrug-task"]}}, "/meta/profile/0", "profile-type"),
     (GOAL | {"extension": [own("agreed", valueBoolean=True)]}, "/extension/0", "extension-context"),
     (CONDITION | {"extension": [own("consequence", valueInteger=1)]}, "/extension/0/valueInteger", "profile-type"),
@@ -595,6 +680,7 @@ FOLLOWS = {
     ("", "bdl-9"): [("", "bdl-11")],
     ("", "bdl-10"): [("", "bdl-11")],
     ("", "bdl-11"): [("", "bdl-9"), ("", "bdl-10")],
+    ("/patient", "profile-required"): [("", "ppc-2")],
     ("/activity/0/detail", "profile-max"): [("/activity/0/reference", "profile-required")],
     ("/extension/0/valueString", "profile-required"): [("/extension/0/extension/0", "profile-max")],
 }
