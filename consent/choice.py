@@ -3,11 +3,12 @@
 No means no, silence means no. The wire form is that of `/v1/residents/{id}/choices`.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from datetime import date
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import field
+from msgspec import Meta, field
 
 from consent.errors import ConsentError
 from mappings.codes import Domain, Kind, OrganisationKind, Purpose
@@ -17,6 +18,12 @@ from mappings.plan import Record
 RecipientType = Literal["organisation", "role", "person", "kind", "all"]
 Effect = Literal["permit", "deny"]
 Capacity = Literal["resident", "parent", "representative"]
+
+WORDED = r"[^\s\x00-\x1f]"
+"""What a text that says something holds: one character that can be seen."""
+
+Words = Annotated[str, Meta(extra_json_schema={"pattern": WORDED})]
+"""A text that says something; `check_choices` judges it, and names every place at once."""
 
 NEEDED_BY_TYPE: dict[RecipientType, tuple[str, ...]] = {
     "organisation": ("organisation",),
@@ -50,7 +57,7 @@ class GivenBy(Record, frozen=True):
     """Who said it: in which capacity, which person (an opaque id or role, never a name), and under which mandate."""
 
     capacity: Capacity
-    person: str
+    person: Words
     mandate: str | None = None
 
 
@@ -67,7 +74,12 @@ class Choice(Record, frozen=True):
     ends_on: date | None = field(default=None, name="until")
     evidence: str | None = None
     recorded_by: str | None = None
-    version: int = 0
+    version: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
+
+
+def says_nothing(text: str | None) -> bool:
+    """Say whether a text is absent or blank."""
+    return text is None or re.search(WORDED, text) is None
 
 
 def check_choices(choices: Iterable[Choice], known_organisations: frozenset[str]) -> None:
@@ -89,7 +101,7 @@ def _findings(choice: Choice, pointer: str, known_organisations: frozenset[str])
     recipient, needed = choice.recipient, NEEDED_BY_TYPE[choice.recipient.type]
     for name in ("organisation", "role", "person", "kind"):
         said = getattr(recipient, name)
-        blank = name in {"role", "person"} and said is not None and not said.strip()
+        blank = name in {"role", "person"} and said is not None and says_nothing(said)
         if (said is not None) != (name in needed) or blank:
             remedy = f"a recipient of type {recipient.type} has " + (" and ".join(needed) or "no other field")
             yield Finding(pointer=f"{pointer}/recipient/{name}", code="recipient", remedy=remedy)
@@ -98,8 +110,8 @@ def _findings(choice: Choice, pointer: str, known_organisations: frozenset[str])
         yield Finding(pointer=f"{pointer}/recipient/organisation", code="unknown-recipient", remedy=remedy)
     if choice.starts_on and choice.ends_on and choice.ends_on < choice.starts_on:
         yield Finding(pointer=f"{pointer}/until", code="period", remedy="let until be the same day as from, or later")
-    if not choice.given_by.person.strip():
+    if says_nothing(choice.given_by.person):
         yield Finding(pointer=f"{pointer}/givenBy/person", code="person", remedy="say who gave this choice")
-    if choice.given_by.capacity == "representative" and not (choice.given_by.mandate or "").strip():
+    if choice.given_by.capacity == "representative" and says_nothing(choice.given_by.mandate):
         remedy = "name the mandate or court decision that lets a representative choose"
         yield Finding(pointer=f"{pointer}/givenBy/mandate", code="mandate", remedy=remedy)

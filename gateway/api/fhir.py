@@ -26,7 +26,6 @@ _PUBLISHED_ON = "2026-11-25"
 
 async def receive_transaction(call: Call) -> web.Response:
     """POST /fhir: take a plan in, whole or not at all."""
-    call.query()
     if call.http.content_type not in MEDIA_TYPES:
         raise refusal("media-type", "", f"send {FHIR_JSON}")
     with call.gateway.pressure.admitted():
