@@ -73,11 +73,28 @@ _KINDS = (
 def decoded(body: bytes, wanted: type[Wanted]) -> Wanted:
     """Decode JSON into `wanted`. Raises Refusal: json when it is none, document when it is another shape."""
     try:
-        return msgspec.json.decode(body, type=wanted)
+        try:
+            return msgspec.json.decode(body, type=wanted)
+        except msgspec.ValidationError as error:
+            if not _WHOLE.match(str(error)):
+                raise
+            return msgspec.convert(_whole(msgspec.json.decode(body)), wanted)
     except msgspec.ValidationError as error:
         raise Refusal("document", [_finding(str(error))]) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refusal("json") from error
+
+
+_WHOLE = re.compile(r"Expected `int( \| null)?`, got `float`")
+
+
+def _whole(value: Any) -> Any:
+    """Return JSON with 1.0 as 1: to a JSON Schema both are integers (2020-12, 4.2.3)."""
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _whole(each) for name, each in value.items()}
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _finding(message: str) -> Finding:

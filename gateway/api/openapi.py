@@ -17,7 +17,7 @@ from msgspec import Struct
 from consent.choice import NEEDED_BY_TYPE, WORDED, Choice, GivenBy, RecipientSelector
 from gateway.api.call import MAX_KEY_LENGTH, VERSION_HEADER
 from gateway.api.problem import PROBLEM_JSON, Problem
-from gateway.api.public import TokenForm
+from gateway.api.public import FORM, TokenForm
 from gateway.api.pulls import Receipt
 from gateway.api.query import FORMATS, PLAIN, schemas_of
 from gateway.api.residents import Choices, Question
@@ -323,7 +323,7 @@ def _content(kind: type, formats: Formats, *, asked: bool = False) -> Json:
         return {"application/json": {"schema": {"type": "object"}}}
     if kind is Html:
         return {"text/html": {"schema": {"type": "string"}}}
-    media = "application/x-www-form-urlencoded" if kind is TokenForm else "application/json"
+    media = FORM if kind is TokenForm else "application/json"
     return {media: _media(kind.__name__, _EXAMPLES.get(kind) if asked else None)}
 
 

@@ -13,6 +13,8 @@ from gateway.directory import SCOPES
 from gateway.store.engine import StoreError
 from gateway.store.plans import count_plans
 
+FORM = "application/x-www-form-urlencoded"
+
 
 class TokenForm(Struct, frozen=True, kw_only=True):
     """A request for a token; further parameters are ignored, as RFC 6749 section 3.2 wants it."""
@@ -40,18 +42,27 @@ class Token(Struct, frozen=True, kw_only=True):
 class TokenRefused(Struct, frozen=True):
     """Why there is no token (RFC 6749 section 5.2)."""
 
-    error: Annotated[str, codes("invalid_client", "invalid_scope", "unsupported_grant_type")]
+    error: Annotated[str, codes("invalid_request", "invalid_client", "invalid_scope", "unsupported_grant_type")]
 
 
 async def give_token(call: Call) -> web.Response:
     """POST /oauth/token: OAuth 2 client credentials with private_key_jwt (RFC 6749, RFC 7523)."""
-    form = {name: str(value) for name, value in (await call.http.post()).items()}
     try:
-        granted = await call.gateway.gatekeeper.token(form)
+        granted = await call.gateway.gatekeeper.token(await _form(call.http))
     except OAuthError as error:
         call.gateway.log("token_refused", reason=error.reason)
         return _never_stored(TokenRefused(error.error), 401 if error.error == "invalid_client" else 400)
     return _never_stored(Token(**granted), 200)
+
+
+async def _form(http: web.Request) -> dict[str, str]:
+    """Return the parameters of a token request. Raises OAuthError when it is no form (RFC 6749 section 3.2)."""
+    if http.content_type != FORM:
+        raise OAuthError("invalid_request", "content-type")
+    try:
+        return {name: str(value) for name, value in (await http.post()).items()}
+    except (LookupError, ValueError) as error:
+        raise OAuthError("invalid_request", "encoding") from error
 
 
 def _never_stored(told: "Token | TokenRefused", status: int) -> web.Response:
