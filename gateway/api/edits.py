@@ -10,7 +10,7 @@ from aiohttp import web
 from gateway.api.call import Call, idempotency_key
 from gateway.api.fhir import MEDIA_TYPES, as_fhir
 from gateway.api.interactions import INTERACTIONS
-from gateway.api.resources import base_url, parsed, place_of, require_json, told, type_of
+from gateway.api.resources import base_url, only, parsed, place_of, require_json, told, type_of
 from gateway.errors import Refusal, refusal, refused
 from gateway.render import FHIR_JSON
 from gateway.writing import Written
@@ -31,7 +31,7 @@ async def create_resource(call: Call) -> web.Response:
     resource_type = type_of(call, "create")
     call.by.require_each([(resource_type, "c"), (resource_type, "r")])
     require_json(call)
-    call.query()
+    only(call)
     resource = await _sent(call, resource_type)
     if (condition := call.http.headers.get("If-None-Exist")) is not None:
         call.by.require_each([(resource_type, "s")])
@@ -53,7 +53,7 @@ async def update_resource(call: Call) -> web.Response:
     resource_type, resource_id = place_of(call, "update")
     call.by.require_each([(resource_type, "u"), (resource_type, "r")])
     require_json(call)
-    call.query()
+    only(call)
     version = _if_match(call)
     resource = await _sent(call, resource_type)
     if resource.get("id") != resource_id:
@@ -68,7 +68,7 @@ async def patch_resource(call: Call) -> web.Response:
     name = place_of(call, "patch")
     call.by.require_each([(name[0], "u"), (name[0], "r")])
     require_json(call)
-    call.query()
+    only(call)
     version = _if_match(call)
     if call.http.content_type != JSON_PATCH:
         raise refusal("media-type", "", f"send {JSON_PATCH}")
@@ -84,7 +84,7 @@ async def validate_resource(call: Call) -> web.Response:
     if resource_type not in INTERACTIONS:
         raise Refusal("not-found")
     require_json(call)
-    call.query("mode", "profile")
+    only(call, "mode", "profile")
     resource, root = await _document(call), ""
     if resource.get("resourceType") == "Parameters":
         resource, root = _parameter(resource)
