@@ -59,7 +59,7 @@ async function everyPage(fhir, searchParams) {
   const pages = [];
   let page = await fhir.search({ resourceType: 'Task', searchParams });
   while (page) {
-    pages.push(resources(page).map((each) => each.id));
+    pages.push({ tasks: resources(page).map((each) => each.id), links: page.link.map((each) => each.url) });
     page = await fhir.nextPage({ bundle: page });
   }
   return pages;
