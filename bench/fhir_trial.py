@@ -105,21 +105,22 @@ class Trial:
 
         Up to COMPARED plans all come in as FHIR; beyond that a server with a quicker way takes that one, but for the plans to be asked for.
         """
-        before, keep = self.plans, max(1, wanted // ASKED_PLANS)
-        self._kept = self._chance.sample(self._kept, min(len(self._kept), before // keep))
+        before, kept = self.plans, self._kept
+        keep = 1 if self._who.may_load_seconds else max(1, wanted // ASKED_PLANS)
         fhir, quick = ways = (Tally(self._who.way_in), Tally("documents over /v1"))
+        self._kept = []
         while (chunk := self._chunk(wanted)) > 0:
             began = self._seconds
-            if self._who.documents_url and before >= COMPARED and chunk > keep:
-                count = chunk - chunk // keep
-                await self._bring(
-                    quick, count, base=self._who.documents_url, asks=str(self._documents), type="application/json"
-                )
-                await self._bring(fhir, chunk - count, asks=str(self._forms), keep=1)
-            else:
-                await self._bring(fhir, chunk, asks=str(self._forms), keep=keep)
+            count = chunk - chunk // keep if self._who.documents_url and self.plans >= COMPARED else 0
+            if count:
+                url = self._who.documents_url
+                await self._bring(quick, count, base=url, asks=str(self._documents), type="application/json")
+            if count < chunk:
+                await self._bring(fhir, chunk - count, asks=str(self._forms), keep=1 if count else keep)
             self._rate = chunk / (self._seconds - began)
             self._say(f"{self._who.name}: {self.plans:,} of {wanted:,} plans in, {self._rate:.0f}/s")
+        new = ASKED_PLANS * (self.plans - before) // self.plans
+        self._kept = [*self._some(kept, ASKED_PLANS - new), *self._some(self._kept, new)]
         used = self._who.used()
         return [
             Loaded(
@@ -134,6 +135,9 @@ class Trial:
             for way in ways
             if way.plans
         ]
+
+    def _some(self, kept: list[Kept], count: int) -> list[Kept]:
+        return self._chance.sample(kept, min(len(kept), count))
 
     async def _bring(self, way: Tally, count: int, **job: Any) -> None:
         """Bring so many plans in. Raises ChildError when one is not taken."""
@@ -190,7 +194,7 @@ class Trial:
 
     def _chunk(self, wanted: int) -> int:
         """Return how many plans come in next; none when there are enough, or no time is left."""
-        left = wanted - self.plans
+        left = (COMPARED if self.plans < COMPARED < wanted else wanted) - self.plans
         if not self._rate:
             return min(left, FIRST_CHUNK)
         chunk = min(left, max(1, round(CHUNK_SECONDS * self._rate)))
