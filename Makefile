@@ -8,7 +8,7 @@ BENCH ?=
 SOAK ?=
 BIN := .venv/bin
 
-.PHONY: run test check soak bench mutants services clean
+.PHONY: run test check soak bench bench-fhir mutants services clean
 
 run: .venv/installed
 	@$(BIN)/planbrug demo --port $(PORT) --data-dir $(DATA_DIR) --database "$(DATABASE)" --broker "$(BROKER)"
@@ -27,6 +27,9 @@ soak: .venv/tested services
 
 bench: .venv/installed services
 	@$(BIN)/python bench/run.py $(BENCH)
+
+bench-fhir: .venv/installed services
+	@$(BIN)/python bench/run_fhir.py $(BENCH)
 
 mutants: .venv/tested services
 	@$(BIN)/python tests/mutants.py
