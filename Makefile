@@ -14,7 +14,7 @@ run: .venv/installed
 	@$(BIN)/planbrug demo --port $(PORT) --data-dir $(DATA_DIR) --database "$(DATABASE)" --broker "$(BROKER)"
 
 test: .venv/tested services check
-	@$(BIN)/pytest -q
+	@$(BIN)/pytest -q -n auto --dist loadfile
 
 check: .venv/tested
 	@$(BIN)/ruff format --check -q .
