@@ -62,7 +62,7 @@ class GivenBy(Record, frozen=True):
 
 
 class Choice(Record, frozen=True):
-    """One choice. `starts_on` and `ends_on` are Amsterdam days, both inclusive; `version` is the set version that last changed it."""
+    """One choice. Its first and its last day are Amsterdam days, both inclusive; `version` is the set version that last changed it."""
 
     recipient: RecipientSelector
     effect: Effect

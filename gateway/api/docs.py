@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Iterator
 from html import escape
@@ -16,6 +17,7 @@ Json = dict[str, Any]
 
 _METHODS = ("get", "put", "post", "delete")
 _MAX_CODES = 30
+_LONGEST_EXAMPLE = 2_000
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #c9ced6; --soft: #f3f5f8; --ink: #14213d; --link: #0b4f9e; --paper: #fff; }
@@ -28,26 +30,25 @@ header, main { max-width: 72rem; margin: 0 auto; padding: 1rem; }
 h1 { font-size: 1.9rem; margin: .5rem 0; }
 h2 { font-size: 1.5rem; margin: 2.5rem 0 .5rem; border-bottom: 2px solid var(--line); }
 h3 { font-size: 1.15rem; margin: 0 0 .3rem; overflow-wrap: anywhere; }
-h4 { font-size: 1rem; margin: 1rem 0 .3rem; }
+summary { padding: .5rem 0; cursor: pointer; }
 a { color: var(--link); }
-a:focus-visible, .wide:focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
+a:focus-visible, pre:focus-visible, summary:focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
 .skip { position: absolute; left: -100rem; }
 .skip:focus { left: 1rem; top: .5rem; background: var(--paper); padding: .5rem; }
 article { border: 1px solid var(--line); border-radius: .5rem; padding: 1rem; margin: 1rem 0; }
 code { font: .9em ui-monospace, monospace; background: var(--soft); padding: .1em .3em; border-radius: .2em; overflow-wrap: anywhere; }
-.wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .93rem; }
 caption { text-align: left; font-weight: 600; padding: .8rem 0 .3rem; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem .35rem 0; border-top: 1px solid var(--line); }
 thead th { border-top: 0; border-bottom: 2px solid var(--line); }
-tbody th { font-weight: 400; white-space: nowrap; }
+tbody th { font-weight: 400; min-width: 7rem; }
 pre { overflow-x: auto; background: var(--soft); padding: .8rem; border-radius: .3rem; }
 nav ul { columns: 22rem; padding-left: 1.2rem; }
 nav a { overflow-wrap: anywhere; }
 @media (max-width: 40rem) {
   thead { position: absolute; left: -100rem; }
   tbody tr { display: block; border-top: 1px solid var(--line); padding: .4rem 0; }
-  tbody th, tbody td { display: block; border: 0; padding: .1rem 0; white-space: normal; }
+  tbody th, tbody td { display: block; border: 0; padding: .1rem 0; }
   tbody td[data-head]::before { content: attr(data-head) ": "; font-weight: 600; }
 }
 """
@@ -115,6 +116,8 @@ def _operation(path: str, method: str, operation: Json) -> Iterator[str]:
     if body := operation.get("requestBody"):
         rows = [(_code(media), _kind(told["schema"])) for media, told in body["content"].items()]
         yield from _table("Body", ("content type", "what"), rows)
+        for media, told in body["content"].items():
+            yield from _example(media, told.get("example"))
     answers, errors = [], []
     for status, told in operation["responses"].items():
         content = told.get("content", {})
@@ -135,6 +138,14 @@ def _operation(path: str, method: str, operation: Json) -> Iterator[str]:
         [(code, status, _text(ERRORS[re.sub(r"<.*?>", "", code)].title)) for status, code in errors],
     )
     yield "</article>"
+
+
+def _example(media: str, example: Json | None) -> Iterator[str]:
+    """Yield an example, folded; one that fills a screen stands in the document only."""
+    text = json.dumps(example, indent=2, ensure_ascii=False)
+    if example is not None and len(text) <= _LONGEST_EXAMPLE:
+        yield f"<details><summary>Example of {_code(media)}</summary>"
+        yield f'<pre tabindex="0">{escape(text)}</pre></details>'
 
 
 def _errors() -> Iterator[str]:

@@ -360,7 +360,7 @@ def _closed(name: str, schema: Mapping[str, Any], between: Mapping[str, Any]) ->
     properties = {field: _plain(told) for field, told in schema["properties"].items()}
     properties |= between.get("properties", {})
     rules = {word: rule for word, rule in between.items() if word != "properties"}
-    description = " ".join(schema["description"].replace("`", "").split())
+    description = re.sub(r"(?<=[a-z])_([a-z])", lambda found: found[1].upper(), " ".join(schema["description"].split()))
     closed = {} if name in _OPEN else {"additionalProperties": False}
     return {**schema, "description": description, "properties": properties, **rules, **closed}
 
