@@ -31,7 +31,7 @@ class TokenForm(Struct, frozen=True, kw_only=True):
 
 
 class Token(Struct, frozen=True, kw_only=True):
-    """An access token, good for `expires_in` seconds."""
+    """An access token, and for how many seconds it is good."""
 
     access_token: str
     token_type: Annotated[str, codes("bearer")]
