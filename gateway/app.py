@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from gateway.api import asyncapi, deliveries, fhir, organisations, plans, public, pulls, residents
 from gateway.api.call import VERSION_HEADER, Call
+from gateway.correlation import CORRELATION_HEADER, REQUEST_HEADER, TRACE_HEADER, Correlation, correlated
 from gateway.errors import ERRORS, Refusal, refusal
 from gateway.store.deliveries import count_by_state
 from gateway.store.engine import StoreError
@@ -118,10 +119,10 @@ def _judge(gateway: Gateway) -> Middleware:
         request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         started = gateway.clock.ticks()
-        request_id = gateway.clock.new_id()
-        response, code = await _answered(gateway, request, handler, request_id)
+        ids = correlated(_once(request), gateway.clock.new_id(), gateway.clock.new_hex)
+        response, code = await _answered(gateway, request, handler, ids)
         response.headers.update({name: value for name, value in _HEADERS.items() if name not in response.headers})
-        response.headers["X-Request-Id"] = request_id
+        response.headers.update(ids.headers)
         if request.path.startswith("/v1"):
             response.headers.update(VERSION_HEADER)
         route = getattr(request.match_info.route.resource, "canonical", "none")
@@ -129,7 +130,11 @@ def _judge(gateway: Gateway) -> Middleware:
         gateway.metrics.request(request.method, route, response.status, seconds)
         gateway.log(
             "request_answered",
-            request_id=request_id,
+            request_id=ids.request_id,
+            trace_id=ids.trace_id,
+            span_id=ids.span_id,
+            asked_id=ids.told(ids.echoed),
+            correlation_id=ids.told(ids.correlation_id),
             method=request.method,
             route=route,
             status=response.status,
@@ -142,12 +147,19 @@ def _judge(gateway: Gateway) -> Middleware:
     return judge
 
 
+def _once(request: web.Request) -> dict[str, str]:
+    """Return the headers that tell what a request is known by; one that comes twice tells nothing."""
+    names = (REQUEST_HEADER, CORRELATION_HEADER, TRACE_HEADER)
+    return {name: request.headers[name] for name in names if len(request.headers.getall(name, ())) == 1}
+
+
 async def _answered(
     gateway: Gateway,
     request: web.Request,
     handle: Callable[[web.Request], Awaitable[web.StreamResponse]],
-    request_id: str,
+    ids: Correlation,
 ) -> tuple[web.StreamResponse, str]:
+    request_id = ids.request_id
     try:
         return await handle(request), "ok"
     except Refusal as error:
@@ -165,7 +177,9 @@ async def _answered(
         return _told(request, Refusal("unavailable", headers={"Retry-After": "5"}), request_id), "unavailable"
     except Exception as error:  # noqa: BLE001 - the top of a request: say which kind, never what it held
         route = getattr(request.match_info.route.resource, "canonical", "none")
-        gateway.log("request_failed", request_id=request_id, route=route, error=type(error).__name__)
+        gateway.log(
+            "request_failed", request_id=request_id, trace_id=ids.trace_id, route=route, error=type(error).__name__
+        )
         return _told(request, Refusal("internal"), request_id), "internal"
 
 
