@@ -8,7 +8,7 @@ from aiohttp.typedefs import Middleware
 from msgspec import Struct
 
 from gateway.api import asyncapi, deliveries, fhir, organisations, plans, public, pulls, residents
-from gateway.api.call import VERSION_HEADER, Call
+from gateway.api.call import RATE, VERSION_HEADER, Call, spend
 from gateway.correlation import CORRELATION_HEADER, REQUEST_HEADER, TRACE_HEADER, Correlation, correlated
 from gateway.errors import ERRORS, Refusal, refusal
 from gateway.store.deliveries import count_by_state
@@ -102,6 +102,7 @@ def _bound(gateway: Gateway, route: Route) -> Callable[[web.Request], Awaitable[
             return await route.handler(Call(gateway=gateway, http=request))
         caller = await gateway.gatekeeper.caller(request.headers.get("Authorization", ""))
         request[_CLIENT] = caller.client.client_id
+        spend(request, gateway.rates, caller.client.client_id)
         if route.scope == BY_TYPE:
             caller.require_some_type(BY_TYPE)
         else:
@@ -123,6 +124,8 @@ def _judge(gateway: Gateway) -> Middleware:
         response, code = await _answered(gateway, request, handler, ids)
         response.headers.update({name: value for name, value in _HEADERS.items() if name not in response.headers})
         response.headers.update(ids.headers)
+        if rate := request.get(RATE):
+            response.headers.update(rate.headers)
         if request.path.startswith("/v1"):
             response.headers.update(VERSION_HEADER)
         route = getattr(request.match_info.route.resource, "canonical", "none")

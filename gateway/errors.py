@@ -65,6 +65,12 @@ ERRORS: dict[str, Row] = {
         "The gateway has too much in hand",
         "nothing was read; send it again after Retry-After seconds",
     ),
+    "rate-limit": Row(
+        429,
+        "throttled",
+        "You ask more often than is allowed",
+        "wait Retry-After seconds, and spread your requests; the RateLimit fields say how many are left",
+    ),
     "internal": Row(
         500, "exception", "Something went wrong here", "nothing was kept; try again, and report the request id"
     ),

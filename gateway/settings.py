@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     master_key_file: Path | None = None
     allowed_targets: Annotated[tuple[Network, ...], NoDecode] = ()
     max_body_bytes: int = Field(default=5_000_000, ge=1_000)
+    rate_limit_per_minute: int = Field(default=60_000, ge=0)
+    token_rate_limit_per_minute: int = Field(default=6_000, ge=0)
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
     retry_seconds: Annotated[tuple[float, ...], NoDecode] = (30, 120, 600, 3_600, 14_400, 43_200, 86_400, 86_400)
     send_timeout_seconds: float = Field(default=20, gt=0)
     max_backlog: int = Field(default=100_000, ge=1)
@@ -56,7 +59,7 @@ class Settings(BaseSettings):
     def _seconds(cls, text: object) -> object:
         return tuple(part.strip() for part in text.split(",") if part.strip()) if isinstance(text, str) else text
 
-    @field_validator("allowed_targets", mode="before")
+    @field_validator("allowed_targets", "trusted_proxies", mode="before")
     @classmethod
     def _networks(cls, text: object) -> object:
         if not isinstance(text, str):

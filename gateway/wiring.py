@@ -35,6 +35,7 @@ from gateway.partner_broker import NoPartners, PartnerBroker
 from gateway.preparation import Preparation
 from gateway.pressure import Pressure, watching
 from gateway.pulling import Pulling
+from gateway.rates import Rates
 from gateway.reading import Reading
 from gateway.relay import Relay
 from gateway.render import Renderer
@@ -82,6 +83,8 @@ class Gateway(Struct, frozen=True, kw_only=True):
     deliverer: Deliverer
     metrics: Metrics
     pressure: Pressure
+    rates: Rates
+    token_rates: Rates
     started: asyncio.Event
 
 
@@ -262,6 +265,8 @@ def _assembled(
         deliverer=deliverer,
         metrics=Metrics(),
         pressure=pressure,
+        rates=Rates("client", settings.rate_limit_per_minute, clock.ticks),
+        token_rates=Rates("token", settings.token_rate_limit_per_minute, clock.ticks),
         started=asyncio.Event(),
     )
 

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from gateway.callers import Caller
 from gateway.errors import Refusal, refusal
+from gateway.rates import Rate, Rates
 from gateway.wiring import Gateway
 from mappings.errors import Finding
 
@@ -18,6 +19,9 @@ Wanted = TypeVar("Wanted")
 MAX_KEY_LENGTH = 255
 PAGE_LIMIT = 200
 PAGE_DEFAULT = 50
+RATE = web.RequestKey("rate", Rate)
+"""How the caller of a request stands; it is told with every answer."""
+
 VERSION_HEADER = {"API-Version": "1.0.0"}
 
 
@@ -58,6 +62,16 @@ class Call(Struct, frozen=True, kw_only=True):
         if self.http.content_type not in {"application/json", ""}:
             raise refusal("media-type", "", "send application/json")
         return decoded(await self.http.read(), wanted)
+
+
+def spend(http: web.Request, rates: Rates, who: str) -> None:
+    """Count a request. Raises Refusal rate-limit when it is one too many."""
+    rate = rates.take(who)
+    if rate is None:
+        return
+    http[RATE] = rate
+    if rate.exceeded:
+        raise Refusal("rate-limit", headers={"Retry-After": str(rate.retry_seconds)})
 
 
 _PLAIN = re.compile(r"[!-~]{1,64}")

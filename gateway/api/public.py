@@ -2,15 +2,20 @@
 
 from aiohttp import web
 
-from gateway.api.call import Call, answer
+from gateway.api.call import Call, answer, spend
 from gateway.callers import ALGORITHMS, OAuthError
 from gateway.directory import SCOPES
+from gateway.peers import origin
 from gateway.store.engine import StoreError
 from gateway.store.plans import count_plans
 
 
 async def give_token(call: Call) -> web.Response:
     """POST /oauth/token: OAuth 2 client credentials with private_key_jwt (RFC 6749, RFC 7523)."""
+    # By where it comes from, not by the client that it names: anybody can name one, and would keep it out.
+    trusted = call.gateway.settings.trusted_proxies
+    come_from = origin(call.http.remote, call.http.headers.getall("X-Forwarded-For", ()), trusted)
+    spend(call.http, call.gateway.token_rates, come_from)
     form = {name: str(value) for name, value in (await call.http.post()).items()}
     never_stored = {"Cache-Control": "no-store", "Pragma": "no-cache"}
     try:
