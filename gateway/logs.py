@@ -45,6 +45,8 @@ EVENTS: dict[str, frozenset[str]] = {
     "library_warned": frozenset({"library", "level"}),
     "format_refused": frozenset({"format", "error"}),
     "formats_loaded": frozenset({"formats"}),
+    "signing_keys_changed": frozenset({"keys"}),
+    "signing_keys_refused": frozenset({"error"}),
     "token_refused": frozenset({"client", "reason"}),
     "partner_received": frozenset({"partner", "parts", "status"}),
 }

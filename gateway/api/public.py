@@ -3,11 +3,12 @@
 from aiohttp import web
 
 from gateway.api.call import Call, answer, spend
-from gateway.callers import ALGORITHMS, OAuthError
+from gateway.callers import ALGORITHMS
 from gateway.directory import SCOPES
 from gateway.peers import origin
 from gateway.store.engine import StoreError
 from gateway.store.plans import count_plans
+from gateway.tokens import OAuthError
 
 
 async def give_token(call: Call) -> web.Response:
@@ -27,8 +28,8 @@ async def give_token(call: Call) -> web.Response:
 
 
 async def show_keys(call: Call) -> web.Response:
-    """GET /.well-known/jwks.json: the gateway's public keys, the one to check its tokens with and the one to seal to."""
-    keys = [call.gateway.gatekeeper.public_key(), call.gateway.encryption_key.public()]
+    """GET /.well-known/jwks.json: the gateway's public keys: those to check its signatures with, and the one to seal to."""
+    keys = [*call.gateway.gatekeeper.public_keys(), call.gateway.encryption_key.public()]
     return web.json_response({"keys": keys})
 
 
