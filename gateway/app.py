@@ -8,7 +8,7 @@ from aiohttp.typedefs import Middleware
 from msgspec import Struct
 
 from gateway.api import asyncapi, deliveries, fhir, organisations, plans, public, pulls, residents
-from gateway.api.call import RATE, VERSION_HEADER, Call, spend
+from gateway.api.call import RATE, VERSION_HEADER, Call, certificate_of, spend
 from gateway.correlation import CORRELATION_HEADER, REQUEST_HEADER, TRACE_HEADER, Correlation, correlated
 from gateway.errors import ERRORS, Refusal, refusal
 from gateway.store.deliveries import count_by_state
@@ -100,7 +100,8 @@ def _bound(gateway: Gateway, route: Route) -> Callable[[web.Request], Awaitable[
     async def handle(request: web.Request) -> web.StreamResponse:
         if route.scope is None:
             return await route.handler(Call(gateway=gateway, http=request))
-        caller = await gateway.gatekeeper.caller(request.headers.get("Authorization", ""))
+        certificate = certificate_of(request, gateway.settings)
+        caller = await gateway.gatekeeper.caller(request.headers.get("Authorization", ""), certificate)
         request[_CLIENT] = caller.client.client_id
         spend(request, gateway.rates, caller.client.client_id)
         if route.scope == BY_TYPE:

@@ -53,7 +53,10 @@ class PublicKeys(Struct, frozen=True):
 
 
 class Client(Record, frozen=True):
-    """A system of an organisation that may ask for tokens. Its role, person and purpose are fixed here, not by the request."""
+    """A system of an organisation that may ask for tokens. Its role, person and purpose are fixed here, not by the request.
+
+    With `mtls` its tokens are bound to the client certificate that they were asked with (RFC 8705): without one it gets none.
+    """
 
     client_id: str
     purpose: Purpose
@@ -62,6 +65,7 @@ class Client(Record, frozen=True):
     person: str | None = None
     jwks: PublicKeys | None = None
     jwks_url: str | None = None
+    mtls: bool = False
 
 
 class Endpoint(Record, frozen=True):

@@ -44,6 +44,10 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=5_000_000, ge=1_000)
     rate_limit_per_minute: int = Field(default=60_000, ge=0)
     token_rate_limit_per_minute: int = Field(default=6_000, ge=0)
+    client_cert_header: str = Field(default="", pattern=r"^[A-Za-z0-9-]*$")
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
+    tls_client_ca_file: Path | None = None
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
     retry_seconds: Annotated[tuple[float, ...], NoDecode] = (30, 120, 600, 3_600, 14_400, 43_200, 86_400, 86_400)
     send_timeout_seconds: float = Field(default=20, gt=0)
@@ -104,6 +108,18 @@ class Settings(BaseSettings):
                 not self.partner_amqp_url or self.partner_amqp_url.startswith(("amqp://", "amqps://")),
                 "PARTNER_AMQP_URL begins with amqp:// or amqps://",
             ),
+            (
+                not self.client_cert_header or bool(self.trusted_proxies),
+                "CLIENT_CERT_HEADER needs TRUSTED_PROXIES: anybody else could write it",
+            ),
+            (
+                (self.tls_cert_file is None) == (self.tls_key_file is None),
+                "TLS_CERT_FILE and TLS_KEY_FILE go together",
+            ),
+            (
+                self.tls_client_ca_file is None or self.tls_cert_file is not None,
+                "TLS_CLIENT_CA_FILE needs TLS_CERT_FILE and TLS_KEY_FILE",
+            ),
             (all(seconds > 0 for seconds in self.retry_seconds), "RETRY_SECONDS holds positive numbers"),
         )
 
@@ -117,6 +133,11 @@ class Settings(BaseSettings):
         """Networks that outgoing calls may reach beside public addresses; the demo talks to itself."""
         loopback = (ip_network("127.0.0.0/8"),) if self.mode == "demo" else ()
         return self.allowed_targets + loopback
+
+    @property
+    def sees_certificates(self) -> bool:
+        """Whether client certificates reach the gateway: by its own TLS, or from a proxy."""
+        return self.tls_client_ca_file is not None or bool(self.client_cert_header)
 
     @property
     def database(self) -> str:

@@ -4,6 +4,7 @@ OAuth 2 client credentials with `private_key_jwt`, as SMART Backend Services has
 Sources: RFC 7523; https://hl7.org/fhir/smart-app-launch/backend-services.html.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -30,6 +31,10 @@ from gateway.signatures import SignatureError, UnknownKeyError, unverified, veri
 from gateway.signing import SigningKeys
 from gateway.store.assertions import use_assertion
 from gateway.store.engine import Store
+from mappings.errors import Finding
+
+BOUND = "x5t#S256"
+"""The member of `cnf` that binds a token to a client certificate, https://www.rfc-editor.org/rfc/rfc8705#section-3.1."""
 
 TOKENS_IN_HAND = 1_000
 KEYS_KEPT_SECONDS = 10
@@ -74,13 +79,15 @@ class Gatekeeper:
         """Return the keys that this gateway's signatures are judged with, as public JWKs; the first one signs now."""
         return self._keys.public()
 
-    async def token(self, form: dict[str, str]) -> dict[str, Any]:
-        """Answer a token request. Raises OAuthError."""
+    async def token(self, form: dict[str, str], certificate: str | None = None) -> dict[str, Any]:
+        """Answer a token request that came with this client certificate (its thumbprint). Raises OAuthError."""
         if form.get("grant_type") != "client_credentials":
             raise OAuthError("unsupported_grant_type", "grant-type")
         if form.get("client_assertion_type") != ASSERTION_TYPE:
             raise OAuthError("invalid_client", "assertion-type")
         client = await self._client_of(form.get("client_assertion", ""))
+        if client.mtls and certificate is None:
+            raise OAuthError("invalid_client", "no-certificate")
         scopes = _granted(client, form.get("scope", ""))
         now = int(self._clock.now().timestamp())
         claims = {
@@ -91,13 +98,14 @@ class Gatekeeper:
             "exp": now + TOKEN_SECONDS,
             "jti": self._clock.new_id(),
             "scope": scopes,
+            **({"cnf": {BOUND: certificate}} if client.mtls else {}),
         }
         key = self._keys.now()[0]
         token = jwt.encode({"alg": "ES384", "typ": "at+jwt", "kid": key.kid}, claims, key, algorithms=ALGORITHMS)
         return {"access_token": token, "token_type": "bearer", "expires_in": TOKEN_SECONDS, "scope": scopes}
 
-    async def caller(self, authorization: str) -> Caller:
-        """Return who holds this Authorization header. Raises Refusal: unauthenticated."""
+    async def caller(self, authorization: str, certificate: str | None = None) -> Caller:
+        """Return who holds this Authorization header and client certificate. Raises Refusal: unauthenticated."""
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
             raise Refusal("unauthenticated", headers=CHALLENGE)
@@ -114,6 +122,7 @@ class Gatekeeper:
         if not (fresh and ours and known):
             raise Refusal("unauthenticated", headers=CHALLENGE)
         entry, client = known
+        check_binding(claims, certificate, must_be_bound=client.mtls)
         return Caller(entry=entry, client=client, scopes=still(str(claims["scope"]).split(), client))
 
     def _verified(self, token: str) -> Token:
@@ -176,6 +185,16 @@ class Gatekeeper:
 
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="planbrug"'}
+
+
+def check_binding(claims: Mapping[str, Any], certificate: str | None, *, must_be_bound: bool) -> None:
+    """Raise Refusal unauthenticated when a token is bound to what this request does not show (RFC 8705 3), or is not bound and must be."""
+    bound = claims.get("cnf")
+    if bound is None and not must_be_bound:
+        return
+    if certificate is None or bound != {BOUND: certificate}:
+        remedy = "show the client certificate that the token was asked with"
+        raise Refusal("unauthenticated", [Finding(pointer="", code="certificate", remedy=remedy)], CHALLENGE)
 
 
 def _keys_in(document: dict[str, Any]) -> list[dict[str, Any]]:

@@ -10,7 +10,9 @@ from msgspec import Struct
 
 from gateway.callers import Caller
 from gateway.errors import Refusal, refusal
+from gateway.peers import forwarded_certificate, is_trusted, thumbprint
 from gateway.rates import Rate, Rates
+from gateway.settings import Settings
 from gateway.wiring import Gateway
 from mappings.errors import Finding
 
@@ -72,6 +74,19 @@ def spend(http: web.Request, rates: Rates, who: str) -> None:
     http[RATE] = rate
     if rate.exceeded:
         raise Refusal("rate-limit", headers={"Retry-After": str(rate.retry_seconds)})
+
+
+def certificate_of(http: web.Request, settings: Settings) -> str | None:
+    """Return the thumbprint of the client certificate of a request, or None.
+
+    From a trusted proxy only its header counts, for a certificate of the connection would be the proxy's own.
+    """
+    if settings.client_cert_header and is_trusted(http.remote, settings.trusted_proxies):
+        certificate = forwarded_certificate(http.headers.getall(settings.client_cert_header, ()))
+    else:
+        tls = http.get_extra_info("ssl_object")
+        certificate = tls.getpeercert(binary_form=True) if tls is not None else None
+    return thumbprint(certificate) if certificate else None
 
 
 _PLAIN = re.compile(r"[!-~]{1,64}")

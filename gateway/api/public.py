@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from gateway.api.call import Call, answer, spend
+from gateway.api.call import Call, answer, certificate_of, spend
 from gateway.callers import ALGORITHMS
 from gateway.directory import SCOPES
 from gateway.peers import origin
@@ -20,7 +20,8 @@ async def give_token(call: Call) -> web.Response:
     form = {name: str(value) for name, value in (await call.http.post()).items()}
     never_stored = {"Cache-Control": "no-store", "Pragma": "no-cache"}
     try:
-        return web.json_response(await call.gateway.gatekeeper.token(form), headers=never_stored)
+        certificate = certificate_of(call.http, call.gateway.settings)
+        return web.json_response(await call.gateway.gatekeeper.token(form, certificate), headers=never_stored)
     except OAuthError as error:
         call.gateway.log("token_refused", reason=error.reason)
         status = 401 if error.error == "invalid_client" else 400
@@ -43,6 +44,7 @@ async def show_smart_configuration(call: Call) -> web.Response:
             "grant_types_supported": ["client_credentials"],
             "token_endpoint_auth_methods_supported": ["private_key_jwt"],
             "token_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
+            "tls_client_certificate_bound_access_tokens": call.gateway.settings.sees_certificates,
             "scopes_supported": sorted(SCOPES),
             "code_challenge_methods_supported": ["S256"],
             "capabilities": ["client-confidential-asymmetric"],
