@@ -112,7 +112,7 @@ class Gatekeeper:
         decoded = self._verified(token.strip())
         claims = decoded.claims
         now = self._clock.now().timestamp()
-        fresh = isinstance(claims.get("exp"), int) and now < claims["exp"]
+        fresh = is_in_time(claims, now)
         ours = (claims.get("iss"), claims.get("aud"), decoded.header.get("typ")) == (
             self._issuer,
             self._issuer,
@@ -123,7 +123,7 @@ class Gatekeeper:
             raise Refusal("unauthenticated", headers=CHALLENGE)
         entry, client = known
         check_binding(claims, certificate, must_be_bound=client.mtls)
-        return Caller(entry=entry, client=client, scopes=still(str(claims["scope"]).split(), client))
+        return Caller(entry=entry, client=client, scopes=still(str(claims.get("scope", "")).split(), client))
 
     def _verified(self, token: str) -> Token:
         """Return a token whose signature holds; it is verified once, and its claims are judged at every request."""
@@ -185,6 +185,14 @@ class Gatekeeper:
 
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="planbrug"'}
+
+
+def is_in_time(claims: Mapping[str, Any], seconds: float) -> bool:
+    """Say whether an access token has begun and not ended; who gave it may have a clock that is a little off."""
+    expires, begins = claims.get("exp"), (claims.get("iat", seconds), claims.get("nbf", seconds))
+    if not all(type(value) in {int, float} for value in (expires, *begins)):
+        return False
+    return seconds < float(expires or 0) and max(begins) <= seconds + CLOCK_SKEW_SECONDS
 
 
 def check_binding(claims: Mapping[str, Any], certificate: str | None, *, must_be_bound: bool) -> None:
