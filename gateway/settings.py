@@ -48,6 +48,10 @@ class Settings(BaseSettings):
     tls_cert_file: Path | None = None
     tls_key_file: Path | None = None
     tls_client_ca_file: Path | None = None
+    oidc_issuer: str = ""
+    oidc_audience: str = ""
+    oidc_organisation_claim: str = Field(default="organisation", min_length=1)
+    oidc_role_claim: str = Field(default="role", min_length=1)
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
     retry_seconds: Annotated[tuple[float, ...], NoDecode] = (30, 120, 600, 3_600, 14_400, 43_200, 86_400, 86_400)
     send_timeout_seconds: float = Field(default=20, gt=0)
@@ -119,6 +123,18 @@ class Settings(BaseSettings):
             (
                 self.tls_client_ca_file is None or self.tls_cert_file is not None,
                 "TLS_CLIENT_CA_FILE needs TLS_CERT_FILE and TLS_KEY_FILE",
+            ),
+            (
+                bool(self.oidc_issuer) == bool(self.oidc_audience),
+                "OIDC_ISSUER and OIDC_AUDIENCE go together",
+            ),
+            (
+                not self.oidc_issuer or self.oidc_issuer.startswith(("https://", "http://") if demo else "https://"),
+                "OIDC_ISSUER begins with https://",
+            ),
+            (
+                not self.oidc_issuer or self.oidc_issuer.rstrip("/") != self.public_url.rstrip("/"),
+                "OIDC_ISSUER is another than PUBLIC_URL: the gateway gives tokens of its own",
             ),
             (all(seconds > 0 for seconds in self.retry_seconds), "RETRY_SECONDS holds positive numbers"),
         )

@@ -10,6 +10,8 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 from joserfc.jwt import Token
 
+from gateway.published import Document, Published
+
 MOST_TRIED = 10
 """How many keys are tried for a token that names none."""
 
@@ -38,6 +40,28 @@ def verified(token: str, keys: Iterable[Mapping[str, Any]], algorithms: Collecti
             if named is not None:
                 raise SignatureError("the signature does not hold") from error
     raise UnknownKeyError("sign with a key that is published")
+
+
+async def verified_by(
+    published: Published, url: str, keep_seconds: float, token: str, algorithms: Collection[str]
+) -> Token:
+    """Return a token signed by a key of the JWK Set at an address; a key that was not there a moment ago is looked for again.
+
+    Raises SignatureError, and OSError when the keys cannot be had.
+    """
+    try:
+        return verified(token, _keys_in(await published.get(url, keep_seconds)), algorithms)
+    except UnknownKeyError:
+        newer = await published.newer(url)
+        if newer is None:
+            raise
+        return verified(token, _keys_in(newer), algorithms)
+
+
+def _keys_in(document: Document) -> list[dict[str, Any]]:
+    """Return the keys of a JWK Set; of what is none, none."""
+    keys = document.get("keys")
+    return [key for key in keys if isinstance(key, dict)] if isinstance(keys, list) else []
 
 
 def unverified(token: str, part: int) -> dict[str, Any]:

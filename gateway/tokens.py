@@ -4,7 +4,6 @@ OAuth 2 client credentials with `private_key_jwt`, as SMART Backend Services has
 Sources: RFC 7523; https://hl7.org/fhir/smart-app-launch/backend-services.html.
 """
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,18 +22,16 @@ from gateway.callers import (
     covers,
     still,
 )
+from gateway.claims import BOUND, CHALLENGE, check_binding, is_in_time
 from gateway.clock import Clock
 from gateway.directory import Client, Directory
 from gateway.errors import Refusal
+from gateway.professionals import Professionals
 from gateway.published import Published
-from gateway.signatures import SignatureError, UnknownKeyError, unverified, verified
+from gateway.signatures import SignatureError, UnknownKeyError, unverified, verified, verified_by
 from gateway.signing import SigningKeys
 from gateway.store.assertions import use_assertion
 from gateway.store.engine import Store
-from mappings.errors import Finding
-
-BOUND = "x5t#S256"
-"""The member of `cnf` that binds a token to a client certificate, https://www.rfc-editor.org/rfc/rfc8705#section-3.1."""
 
 TOKENS_IN_HAND = 1_000
 KEYS_KEPT_SECONDS = 10
@@ -61,6 +58,7 @@ class Gatekeeper:
         directory: Directory,
         clock: Clock,
         published: Published,
+        professionals: Professionals | None = None,
     ) -> None:
         self._keys = keys
         self._issuer = issuer
@@ -68,6 +66,7 @@ class Gatekeeper:
         self._directory = directory
         self._clock = clock
         self._published = published
+        self._professionals = professionals
         self._tokens: dict[str, tuple[ECKey, Token]] = {}
 
     @property
@@ -109,7 +108,10 @@ class Gatekeeper:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
             raise Refusal("unauthenticated", headers=CHALLENGE)
-        decoded = self._verified(token.strip())
+        token = token.strip()
+        if self._professionals is not None and self._professionals.issued(token):
+            return await self._professionals.caller(token, certificate)
+        decoded = self._verified(token)
         claims = decoded.claims
         now = self._clock.now().timestamp()
         fresh = is_in_time(claims, now)
@@ -143,17 +145,12 @@ class Gatekeeper:
         return decoded
 
     async def _signed_by(self, client: Client, assertion: str) -> Token:
-        """Return an assertion that a client's key signed; a key that its address did not have a moment ago is looked for again."""
+        """Return an assertion that a client's key signed."""
         if client.jwks is not None:
             return verified(assertion, client.jwks.keys, ALGORITHMS)
-        url = client.jwks_url or ""
-        try:
-            return verified(assertion, _keys_in(await self._published.get(url, KEYS_KEPT_SECONDS)), ALGORITHMS)
-        except UnknownKeyError:
-            newer = await self._published.newer(url)
-            if newer is None:
-                raise
-            return verified(assertion, _keys_in(newer), ALGORITHMS)
+        if client.jwks_url is None:
+            raise UnknownKeyError("this client has no keys")
+        return await verified_by(self._published, client.jwks_url, KEYS_KEPT_SECONDS, assertion, ALGORITHMS)
 
     async def _client_of(self, assertion: str) -> Client:
         """Return the client that signed an assertion, and use the assertion up."""
@@ -182,33 +179,6 @@ class Gatekeeper:
         if not await self._store.write(lambda tx: use_assertion(tx, client.client_id, jti, expires_at, now)):
             raise OAuthError("invalid_client", "replayed")
         return client
-
-
-CHALLENGE = {"WWW-Authenticate": 'Bearer realm="planbrug"'}
-
-
-def is_in_time(claims: Mapping[str, Any], seconds: float) -> bool:
-    """Say whether an access token has begun and not ended; who gave it may have a clock that is a little off."""
-    expires, begins = claims.get("exp"), (claims.get("iat", seconds), claims.get("nbf", seconds))
-    if not all(type(value) in {int, float} for value in (expires, *begins)):
-        return False
-    return seconds < float(expires or 0) and max(begins) <= seconds + CLOCK_SKEW_SECONDS
-
-
-def check_binding(claims: Mapping[str, Any], certificate: str | None, *, must_be_bound: bool) -> None:
-    """Raise Refusal unauthenticated when a token is bound to what this request does not show (RFC 8705 3), or is not bound and must be."""
-    bound = claims.get("cnf")
-    if bound is None and not must_be_bound:
-        return
-    if certificate is None or bound != {BOUND: certificate}:
-        remedy = "show the client certificate that the token was asked with"
-        raise Refusal("unauthenticated", [Finding(pointer="", code="certificate", remedy=remedy)], CHALLENGE)
-
-
-def _keys_in(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the keys of a JWK Set; of what is none, none."""
-    keys = document.get("keys")
-    return [key for key in keys if isinstance(key, dict)] if isinstance(keys, list) else []
 
 
 def _wrong_claim(claims: dict[str, Any], client_id: str, token_url: str, now: datetime) -> str | None:

@@ -34,6 +34,7 @@ from gateway.metrics import Metrics
 from gateway.partner_broker import NoPartners, PartnerBroker
 from gateway.preparation import Preparation
 from gateway.pressure import Pressure, watching
+from gateway.professionals import Professionals, Provider
 from gateway.published import Published
 from gateway.pulling import Pulling
 from gateway.rates import Rates
@@ -223,6 +224,7 @@ def _assembled(
         found: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
         return found
 
+    published = Published(fetch, clock.ticks)
     return Gateway(
         settings=settings,
         public_url=public_url,
@@ -264,7 +266,9 @@ def _assembled(
             reach=reach,
         ),
         encryption_key=encryption_key,
-        gatekeeper=Gatekeeper(keys, public_url, store, directory, clock, Published(fetch, clock.ticks)),
+        gatekeeper=Gatekeeper(
+            keys, public_url, store, directory, clock, published, _professionals(settings, directory, clock, published)
+        ),
         deliverer=deliverer,
         metrics=Metrics(),
         pressure=pressure,
@@ -272,6 +276,20 @@ def _assembled(
         token_rates=Rates("token", settings.token_rate_limit_per_minute, clock.ticks),
         started=asyncio.Event(),
     )
+
+
+def _professionals(
+    settings: Settings, directory: Directory, clock: Clock, published: Published
+) -> Professionals | None:
+    if not settings.oidc_issuer:
+        return None
+    provider = Provider(
+        issuer=settings.oidc_issuer,
+        audience=settings.oidc_audience,
+        organisation_claim=settings.oidc_organisation_claim,
+        role_claim=settings.oidc_role_claim,
+    )
+    return Professionals(provider, directory, clock, published)
 
 
 def _partners(settings: Settings, log: Log) -> PartnerBroker | NoPartners:

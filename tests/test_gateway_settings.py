@@ -56,6 +56,18 @@ CONTRADICTIONS = [
     ("authorities without TLS", {**GOOD, "tls_client_ca_file": "geheim.pem"}, "TLS_CLIENT_CA_FILE"),
     ("proxies that are no networks", {**GOOD, "trusted_proxies": "10.0.0.1/8"}, "TRUSTED_PROXIES"),
     ("a negative limit", {**GOOD, "rate_limit_per_minute": -1}, "RATE_LIMIT_PER_MINUTE"),
+    ("a provider without an audience", {**GOOD, "oidc_issuer": "https://id.example"}, "OIDC_AUDIENCE"),
+    ("an audience without a provider", {**GOOD, "oidc_audience": "geheim"}, "OIDC_ISSUER"),
+    (
+        "a provider that anybody could be",
+        {**GOOD, "oidc_issuer": "http://id.example", "oidc_audience": "x"},
+        "OIDC_ISSUER",
+    ),
+    (
+        "the gateway as its own provider",
+        {**GOOD, "oidc_issuer": f"{GOOD['public_url']}/", "oidc_audience": "x"},
+        "OIDC_ISSUER",
+    ),
     ("targets that are no networks", {"mode": "demo", "allowed_targets": "10.0.0.1/8"}, "ALLOWED_TARGETS"),
 ]
 
