@@ -230,5 +230,5 @@ async def test_hundreds_of_bad_tokens_are_refused_in_bounded_time(world: World) 
     forged = [signed(world, new_key()) for _ in range(10)]
     started = time.monotonic()
     statuses = {(await answered(world, "/v1/deliveries", forged[number % 10]))[0] for number in range(300)}
-    assert (statuses, time.monotonic() - started < 10) == ({401}, True)
+    assert (statuses, time.monotonic() - started < 30) == ({401}, True)
     assert (await team.ask("GET", "/v1/deliveries")).status == 200
