@@ -9,7 +9,7 @@ from typing import Any, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mappings.bundle import bundle_to_plan, check_bundle
+from mappings.bundle import as_listed, bundle_to_plan, check_bundle
 from mappings.document import MAX_FINDINGS, parse_document
 from mappings.draft import Draft, Loss
 from mappings.edge import check_resource
@@ -55,7 +55,7 @@ class TransactionForm:
         self.check(bundle)
         plan, lost = bundle_to_plan(bundle)
         places = {f"{entry.type}/{entry.id}": entry.pointer for entry in entries}
-        plan = _checked(plan, places)
+        plan = as_listed(_checked(plan, places))
         header = next(entry for entry in entries if entry.type == "CarePlan")
         names = _draft_ids(plan)
         draft = replace(renamed(plan, names), id="" if header.verb == "POST" else plan.id, version=0, changed_at=None)

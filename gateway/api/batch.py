@@ -58,7 +58,7 @@ class EntryRequest:
         url = request.get("url") if isinstance(request, dict) else None
         if not isinstance(request, dict) or not isinstance(method, str) or not isinstance(url, str):
             raise refusal("document", "/request", "give request.method and request.url")
-        relative = URL(url.removeprefix(f"{base_url(call)}/"), encoded=False)
+        relative = _relative(url, base_url(call))
         self.query = MultiDictProxy(MultiDict(relative.query))
         self.method, self._resource = method, entry.get("resource")
         found = _route(method, f"/{unquote(relative.path).lstrip('/')}")
@@ -75,6 +75,20 @@ class EntryRequest:
         return msgspec.json.encode(self._resource)
 
 
+def _relative(url: str, base: str) -> URL:
+    """Return a URL relative to the base. Raises Refusal: another server's, or none at all."""
+    try:
+        found = URL(url.removeprefix(f"{base}/"))
+    except ValueError as error:
+        raise refusal("document", "/request/url", _URL) from error
+    if found.absolute or found.scheme:
+        raise refusal("document", "/request/url", _URL)
+    return found
+
+
+_URL = "give a url relative to the base of this server, or one below it"
+
+
 def _route(method: str, path: str) -> tuple[Any, dict[str, str]]:
     for offered, pattern, handler in _ROUTES:
         if offered == method and (found := pattern.fullmatch(path)):
@@ -84,13 +98,15 @@ def _route(method: str, path: str) -> tuple[Any, dict[str, str]]:
 
 async def _answered(call: Call, entry: Any, place: str) -> Resource:
     """Answer one entry; what is wrong with it is its own."""
+    root = place
     try:
         request = EntryRequest(call, entry)
+        root = f"{place}.resource"
         response = await request.handler(
             Call(gateway=call.gateway, http=cast("web.Request", request), caller=call.caller)
         )
     except Refusal as error:
-        told = outcome_of(error, place)
+        told = outcome_of(error, root)
         return {"response": {"status": str(told.status), "outcome": _body(told)}}
     answered: Resource = {"response": dict(_said(response))}
     if response.body:

@@ -157,6 +157,8 @@ async def _answered(call: Call, resource_type: str, written: Written, status: in
 
 def _remarks(resource_type: str, written: Written) -> list[Resource]:
     received = written.received
+    if received is None:
+        return [issue("information", "informational", "Kept under this Idempotency-Key before.")]
     found = [
         issue("information", "not-supported", "This element found no place in the plan, and is never shared.", place)
         for place in (expression_of(each.pointer, resource_type) for each in received.loss)
