@@ -21,8 +21,9 @@ from gateway.api.interactions import INTERACTIONS
 from gateway.client import Answered, GatewayClient, fetch_token
 from gateway.demo.vlinderstad import FINN_CHOICES, MARLOES_CHOICES
 from gateway.directory import Endpoint
+from gateway.patching import MAX_OPERATIONS
 from gateway.store.plans import count_plans
-from gateway.writing import MAX_OPERATIONS, PLAN_EXTENSION
+from gateway.writing import PLAN_EXTENSION
 from mappings.transaction import MAX_ENTRIES
 
 Resource = dict[str, Any]
@@ -1038,3 +1039,118 @@ def posted(*, keep_ids: bool = False) -> Resource:
     plan = next(each["resource"] for each in made_bundle["entry"] if each["resource"]["resourceType"] == "CarePlan")
     plan["identifier"][0]["value"] = f"nummer {uuid.uuid4()}"
     return made_bundle
+
+
+def transaction(*entries: Resource) -> Resource:
+    """Return a transaction."""
+    return {"resourceType": "Bundle", "type": "transaction", "entry": list(entries)}
+
+
+def changed(resource: Resource, version: str | None = None, **change: Any) -> Resource:
+    """Return an entry that puts a resource back with a change."""
+    condition = {} if version is None else {"ifMatch": f'W/"{version}"'}
+    return entry("PUT", f"{resource['resourceType']}/{resource['id']}", resource | change, **condition)
+
+
+class TestParts:
+    """POST /fhir with a transaction that holds no CarePlan: parts of one plan that its writer sees."""
+
+    async def test_are_one_new_version(self, world: World, plan: Plan) -> None:
+        """What is new refers to what is new and to what was there; each entry is answered in its place."""
+        seen, other = await plan.of("Goal"), await plan.of("Task")
+        uuids = [f"urn:uuid:{uuid.uuid4()}" for _ in range(2)]
+        extension = [{"url": PLAN_EXTENSION, "valueReference": {"reference": f"CarePlan/{plan.id}"}}]
+        goal = {
+            "resourceType": "Goal",
+            "extension": extension,
+            "lifecycleStatus": "active",
+            "description": {"text": "Een nieuw doel."},
+            "subject": other["for"],
+        }
+        first = await new_task(plan, focus={"reference": uuids[0]})
+        bundle = transaction(
+            entry("POST", "Task", first) | {"fullUrl": uuids[1]},
+            changed(seen, "1", description={"text": "Iets anders."}),
+            entry("POST", "Goal", goal) | {"fullUrl": uuids[0]},
+            changed(other, focus={"reference": uuids[0]}),
+        )
+        answered = await ask(world, "POST", "", bundle)
+        assert answered.status == 200, answered.body
+        told_of = [each["response"] for each in answered.body["entry"]]
+        assert [each["status"] for each in told_of] == ["201 Created", "200 OK", "201 Created", "200 OK"]
+        made, put_back, made_goal, moved = [await read(world, each["location"]) for each in told_of]
+        assert (made["focus"]["reference"], moved["focus"]["reference"]) == (told_of[2]["location"],) * 2
+        assert (put_back["description"]["text"], made_goal["description"]["text"]) == (
+            "Iets anders.",
+            "Een nieuw doel.",
+        )
+        assert put_back["id"] == seen["id"]
+        assert await plan.version() == 2
+        again = await ask(world, "POST", "", transaction(entry("POST", "Goal", goal) | {"fullUrl": uuids[0]}))
+        assert again.status == 200
+        assert again.body["entry"][0]["response"]["location"] != told_of[2]["location"]
+
+    async def test_of_several_plans_are_refused_by_name(self, world: World, plan: Plan, calm: Plan) -> None:
+        """422 at every entry that belongs to another plan than the first; nothing is kept."""
+        one, other = await plan.of("Goal"), await calm.of("Goal")
+        bundle = transaction(
+            changed(one, description={"text": SECRET}),
+            changed(other, description={"text": SECRET}),
+            entry("POST", "Task", await new_task(plan)),
+            entry("POST", "Task", await new_task(calm)),
+        )
+        issues = told(await ask(world, "POST", "", bundle), 422)
+        assert expressions(issues) == ["Bundle.entry[1].resource", "Bundle.entry[3].resource"]
+        assert (await plan.version(), await calm.version()) == (1, 1)
+
+    async def test_are_all_kept_or_none(self, world: World, plan: Plan) -> None:
+        """A wrong one, a stale one, one unseen, one twice, one of a type that is not made: each is named, and nothing is kept."""
+        goal, other = await plan.of("Goal"), await plan.of("Task")
+        fine = changed(goal, "1", description={"text": "Iets anders."})
+        nothing = entry("PUT", "Task/nergens", other | {"id": "nergens"})
+        group = await plan.of("Group")
+        for wrong, code in (
+            (changed(other, status=SECRET), 422),
+            (changed(other, meta=SECRET), 422),
+            (changed(other, focus={"reference": "Goal/nergens"}), 422),
+            (changed(other, "7"), 412),
+            (changed(other, 'x" "'), 412),
+            (nothing, 404),
+            (changed(goal), 422),
+            (changed(group), 422),
+            (entry("POST", "Task", (await new_task(plan)) | {"basedOn": [{"reference": "CarePlan/nergens"}]}), 422),
+            (entry("DELETE", f"Task/{other['id']}", other), 422),
+            (entry("POST", "Task", await new_task(plan), ifNoneExist="status=requested"), 422),
+        ):
+            issues = told(await ask(world, "POST", "", transaction(fine, wrong)), code)
+            assert all(place.startswith("Bundle.entry[1].re") for place in expressions(issues)), issues
+            assert expressions(issues), issues
+        assert await plan.version() == 1
+
+    async def test_under_a_key_are_made_once(self, world: World, plan: Plan) -> None:
+        """Also when they only change what was there."""
+        goal, sent = await plan.of("Goal"), await new_task(plan)
+        for version, bundle in (
+            (2, transaction(entry("POST", "Task", sent), changed(goal, "1", description={"text": "Iets anders."}))),
+            (3, transaction(changed(goal, "2", description={"text": "Nog iets."}))),
+        ):
+            key = uuid.uuid4().hex
+            first, again = [await ask(world, "POST", "", bundle, Idempotency_Key=key) for _ in range(2)]
+            places = [[each["response"]["location"] for each in one.body["entry"]] for one in (first, again)]
+            assert (first.status, again.status, places[1]) == (200, 200, places[0])
+            assert await plan.version() == version
+
+    async def test_are_held_to_who_may_write_what(self, world: World, plan: Plan) -> None:
+        """Kompas says how far its task and a goal are, in one version; with another's task in it nothing is kept."""
+        mine = await plan.of("Task", "provider-a", "overzicht van inkomsten")
+        goal = await plan.of("Goal", "provider-a", "vaste lasten")
+        another = await plan.of("Task", "provider-a", "Alle post")
+        fine = [changed(mine, "1", status="completed"), changed(goal, "1", lifecycleStatus="on-hold")]
+        wrong = transaction(*fine, changed(another, description=SECRET))
+        issues = told(await ask(world, "POST", "", wrong, "provider-a"), 403)
+        assert expressions(issues) == ["Bundle.entry[2].resource"]
+        assert await plan.version() == 1
+        assert (await ask(world, "POST", "", transaction(*fine), "provider-a")).status == 200
+        assert await plan.version() == 2
+        new = transaction(entry("POST", "Task", await new_task(plan)))
+        assert told(await ask(world, "POST", "", new, "provider-a"), 403)[0]["code"] == "forbidden"

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from gateway.api.call import Call, idempotency_key
 from gateway.api.fhir import MEDIA_TYPES, as_fhir
-from gateway.api.interactions import INTERACTIONS
+from gateway.api.interactions import INTERACTIONS, version_in
 from gateway.api.resources import base_url, parsed, place_of, require_json, told, type_of
 from gateway.errors import Refusal, refusal, refused
 from gateway.render import FHIR_JSON
@@ -22,7 +22,6 @@ from mappings.outcome import expression_of, issue, outcome
 
 JSON_PATCH = "application/json-patch+json"
 
-_ETAG = re.compile(r'\s*(?:W/)?"([A-Za-z0-9\-.]{1,64})"\s*')
 _RETURN = re.compile(r"return\s*=\s*(minimal|representation|OperationOutcome)")
 
 
@@ -129,10 +128,10 @@ def _if_match(call: Call) -> str:
     text = call.http.headers.get("If-Match")
     if text is None:
         raise Refusal("precondition")
-    found = _ETAG.fullmatch(text)
-    if not found:
+    version = version_in(text)
+    if version is None:
         raise Refusal("stale")
-    return found.group(1)
+    return version
 
 
 async def _answered(call: Call, resource_type: str, written: Written, status: int) -> web.Response:
