@@ -589,6 +589,8 @@ FHIR_WRITES = [
            "change.resource", _EDITS + "TestParts::test_are_one_new_version"),
     Mutant("a place of the view is told for one that was sent", FHIR_WRITING, "place + pointer[found.end() :]", "pointer",
            _EDITS + "TestParts::test_are_all_kept_or_none"),
+    Mutant("what is kept is told as absent", "gateway/api/edits.py", "if error.code not in _KEPT_ALL_THE_SAME:", "if True:",
+           _EDITS + "TestCreate::test_of_what_its_maker_may_not_see_is_a_201_all_the_same"),
     Mutant("another server's URL is ours", FHIR_BATCH, "if found.absolute or found.scheme:", "if False:",
            _EDITS + "TestBatch::test_takes_a_url_in_every_form"),
     Mutant("an include asks for no scope", "gateway/api/resources.py", "union(*(_targets_of(each) for each in query.includes))", "union()",

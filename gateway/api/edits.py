@@ -136,7 +136,12 @@ def _if_match(call: Call) -> str:
 
 async def _answered(call: Call, resource_type: str, written: Written, status: int) -> web.Response:
     """Return what was written as its writer sees it now, or what Prefer asks instead (https://hl7.org/fhir/R4/http.html#ops)."""
-    answer = await call.gateway.searching.read(call.by, resource_type, written.id)
+    try:
+        answer = await call.gateway.searching.read(call.by, resource_type, written.id)
+    except Refusal as error:
+        if error.code not in _KEPT_ALL_THE_SAME:
+            raise
+        return _unshown(call, resource_type, written, status)
     preference = _RETURN.search(",".join(call.http.headers.getall("Prefer", ())))
     wanted = preference.group(1) if preference else "representation"
     response = told(call, answer, is_write=True)
@@ -151,6 +156,19 @@ async def _answered(call: Call, resource_type: str, written: Written, status: in
     response.set_status(status)
     if status == 201:  # noqa: PLR2004 - created
         response.headers["Location"] = f"{base_url(call)}/{resource_type}/{written.id}/_history/{answer.version}"
+    return response
+
+
+_KEPT_ALL_THE_SAME = frozenset({"not-found", "indexing", "busy"})
+"""Why what was written cannot be shown: it is another's to see, or not at this moment. A refusal would ask to write it again."""
+
+
+def _unshown(call: Call, resource_type: str, written: Written, status: int) -> web.Response:
+    """Return that it was kept, and no more: no version, for whoever sees nothing has none."""
+    remark = issue("information", "informational", "Kept. It is not shown to you, or not at this moment.")
+    response = as_fhir(outcome([remark]), status)
+    if status == 201:  # noqa: PLR2004 - created
+        response.headers["Location"] = f"{base_url(call)}/{resource_type}/{written.id}"
     return response
 
 
