@@ -591,6 +591,8 @@ FHIR_WRITES = [
            _EDITS + "TestParts::test_are_all_kept_or_none"),
     Mutant("what is kept is told as absent", "gateway/api/edits.py", "if error.code not in _KEPT_ALL_THE_SAME:", "if True:",
            _EDITS + "TestCreate::test_of_what_its_maker_may_not_see_is_a_201_all_the_same"),
+    Mutant("what is new takes another's place", "gateway/preparation.py", "        if other != part.id:\n", "        if False:\n",
+           _EDITS + "test_what_is_new_takes_no_others_place"),
     Mutant("another server's URL is ours", FHIR_BATCH, "if found.absolute or found.scheme:", "if False:",
            _EDITS + "TestBatch::test_takes_a_url_in_every_form"),
     Mutant("an include asks for no scope", "gateway/api/resources.py", "union(*(_targets_of(each) for each in query.includes))", "union()",

@@ -955,6 +955,19 @@ async def test_an_id_that_is_none_is_a_404(world: World, name: str) -> None:
         assert name not in json.dumps(told(answered, 404))
 
 
+async def test_what_is_new_takes_no_others_place(world: World, plan: Plan) -> None:
+    """A urn:uuid that made a task of this plan before makes no second one in a view that comes back: 422 at its entry."""
+    name, sent = f"urn:uuid:{uuid.uuid4()}", await new_task(plan)
+    del sent["basedOn"]
+    for status_wanted in (200, 422):
+        view = await plan.view()
+        view["entry"].append(entry("POST", "Task", sent) | {"fullUrl": name})
+        answered = await ask(world, "POST", "", view)
+        assert answered.status == status_wanted, answered.body
+    assert expressions(told(answered, 422)) == [f"Bundle.entry[{len(view['entry']) - 1}].resource"]
+    assert await plan.version() == 2
+
+
 async def test_tasks_that_refer_to_each_other_are_one_plan(world: World) -> None:
     """A cycle of references in a transaction ends: what a plan does not carry is named, the rest is kept."""
     bundle = posted()
