@@ -9,7 +9,7 @@ from aiohttp import web
 
 from gateway.api.call import Call, idempotency_key
 from gateway.api.fhir import MEDIA_TYPES, as_fhir
-from gateway.api.interactions import INTERACTIONS
+from gateway.api.interactions import INTERACTIONS, version_in
 from gateway.api.resources import base_url, only, parsed, place_of, require_json, told, type_of
 from gateway.errors import Refusal, refusal, refused
 from gateway.render import FHIR_JSON
@@ -23,7 +23,6 @@ from mappings.search.query import Condition, Tokens
 
 JSON_PATCH = "application/json-patch+json"
 
-_ETAG = re.compile(r'\s*(?:W/)?"([A-Za-z0-9\-.]{1,64})"\s*')
 _RETURN = re.compile(r"return\s*=\s*(minimal|representation|OperationOutcome)")
 
 _FORMAT = ("_format", "_pretty")
@@ -153,15 +152,20 @@ def _if_match(call: Call) -> str:
     text = call.http.headers.get("If-Match")
     if text is None:
         raise Refusal("precondition")
-    found = _ETAG.fullmatch(text)
-    if not found:
+    version = version_in(text)
+    if version is None:
         raise Refusal("stale")
-    return found.group(1)
+    return version
 
 
 async def _answered(call: Call, resource_type: str, written: Written, status: int) -> web.Response:
     """Return what was written as its writer sees it now, or what Prefer asks instead (https://hl7.org/fhir/R4/http.html#ops)."""
-    answer = await call.gateway.searching.read(call.by, resource_type, written.id)
+    try:
+        answer = await call.gateway.searching.read(call.by, resource_type, written.id)
+    except Refusal as error:
+        if error.code not in _KEPT_ALL_THE_SAME:
+            raise
+        return _unshown(call, resource_type, written, status)
     preference = _RETURN.search(",".join(call.http.headers.getall("Prefer", ())))
     wanted = preference.group(1) if preference else "representation"
     response = told(call, answer, is_write=True)
@@ -179,8 +183,23 @@ async def _answered(call: Call, resource_type: str, written: Written, status: in
     return response
 
 
+_KEPT_ALL_THE_SAME = frozenset({"not-found", "indexing", "busy"})
+"""Why what was written cannot be shown: it is another's to see, or not at this moment. A refusal would ask to write it again."""
+
+
+def _unshown(call: Call, resource_type: str, written: Written, status: int) -> web.Response:
+    """Return that it was kept, and no more: no version, for whoever sees nothing has none."""
+    remark = issue("information", "informational", "Kept. It is not shown to you, or not at this moment.")
+    response = as_fhir(outcome([remark]), status)
+    if status == 201:  # noqa: PLR2004 - created
+        response.headers["Location"] = f"{base_url(call)}/{resource_type}/{written.id}"
+    return response
+
+
 def _remarks(resource_type: str, written: Written) -> list[Resource]:
     received = written.received
+    if received is None:
+        return [issue("information", "informational", "Kept under this Idempotency-Key before.")]
     found = [
         issue("information", "not-supported", "This element found no place in the plan, and is never shared.", place)
         for place in (expression_of(each.pointer, resource_type) for each in received.loss)
