@@ -39,7 +39,7 @@ RETRY_AFTER_SECONDS = 5
 LOOK_SECONDS = 1.0
 """How often the loop looks for what became stale."""
 
-LAYOUT = "1"
+LAYOUT = "2"
 """Changed when another version of this program would index the same view otherwise: then everything is indexed again."""
 
 

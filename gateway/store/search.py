@@ -28,6 +28,7 @@ from sqlalchemy.sql.expression import FromClause
 from gateway.store.engine import Transaction
 from gateway.store.statements import one_of
 from gateway.store.tables import fhir_resource, fhir_share, fhir_value
+from gateway.store.visible import fitting
 from mappings.search.query import (
     Chained,
     Condition,
@@ -178,7 +179,7 @@ def _values(condition: Condition, name: str) -> dict[str, Any]:
         case Tokens(param=param, any_of=tokens):
             named: dict[str, Any] = {f"{name}_param": param}
             for position, (system, code) in enumerate(tokens):
-                named |= {f"{name}_system{position}": system, f"{name}_code{position}": code}
+                named |= {f"{name}_system{position}": fitting(system), f"{name}_code{position}": fitting(code)}
             return named
         case References(param=param, any_of=targets):
             named = {f"{name}_param": param}

@@ -6,6 +6,7 @@ at only when nothing of its reader is stale or expired (`stale_plans`), and what
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from hashlib import sha256
 
 from msgspec import Struct
 from sqlalchemy import ClauseElement, String, bindparam, delete, exists, insert, literal_column, or_, select, update
@@ -28,6 +29,10 @@ from mappings.search.values import Value
 
 SHARED_TYPES = frozenset({"Patient", "Group", "Organization"})
 """Types of which one resource stands in several plans."""
+
+
+LONGEST = 128
+"""Characters of a code or a system that stand in the index as they are."""
 
 
 class ReaderRow(Struct, frozen=True, kw_only=True):
@@ -252,7 +257,15 @@ def _columns(value: Value) -> dict[str, object]:
     system, code = value.system, value.code
     if system is None and code is not None:
         system, _, code = code.partition("/")
-    return {"param": value.param, "system": system, "code": code, "low": value.low, "high": value.high}
+    kept = {"system": fitting(system), "code": fitting(code)}
+    return {"param": value.param, **kept, "low": value.low, "high": value.high}
+
+
+def fitting(text: str | None) -> str | None:
+    """Return a code or a system as it is kept and looked for: one that is longer than its column by its hash."""
+    if text is None or len(text) <= LONGEST:
+        return text
+    return f"sha256:{sha256(text.encode(errors='surrogatepass')).hexdigest()}"
 
 
 def _give_up(
