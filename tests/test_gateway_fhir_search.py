@@ -90,6 +90,8 @@ async def town(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
             made.everything[client] = [each for plan in made.plans for each in await whole_of(made, plan, client)]
         for plan in made.plans:
             await world.rest(plan)
+        for client in CALLERS:
+            assert await found(world, client, "CarePlan"), "what others may see is in the same index"
         yield made
     if drop:
         server.drop_database(drop)
