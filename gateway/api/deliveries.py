@@ -21,7 +21,7 @@ from gateway.store.receipts import PartLine, ReceiptRow
 from gateway.store.tables import DELIVERY_STATES, DeliveryState
 from mappings.codes import DOMAINS, KINDS
 
-Exit = Literal["delivery", "read", "view"]
+Exit = Literal["delivery", "read", "search", "history", "view"]
 
 
 class DeliveryPage(Page, frozen=True, kw_only=True):
