@@ -14,7 +14,7 @@ from gateway.errors import Refusal
 from gateway.indexing import Indexing
 from gateway.seal import sha256_hex
 from gateway.searching import Searching
-from gateway.shown import as_read, lines_of
+from gateway.shown import as_read, lines_of, resources_of
 from gateway.sight import Look, Reader, Sight, reader_for
 from gateway.store import plans as plan_rows
 from gateway.store import receipts, visible
@@ -22,7 +22,6 @@ from gateway.store.engine import Store, Transaction
 from gateway.store.locks import lock
 from gateway.store.receipts import ReceiptRow
 from gateway.store.views import ViewState
-from mappings.bundle import plan_to_resources
 from mappings.elements import Resource
 
 LOOKS = 8
@@ -69,7 +68,7 @@ class History:
             rows = await self._store.read(
                 partial(receipts.given, plan_id=plan_id, recipient=caller.organisation, reader=reader.key)
             )
-            looks = [(each, await self._then(plan_id, reader, each)) for each in _by_version(rows)[:VERSIONS]]
+            looks = [(each, await self._then(plan_id, reader, each, name[0])) for each in _by_version(rows)[:VERSIONS]]
             told = [
                 (look, resource)
                 for each, look in looks
@@ -86,10 +85,14 @@ class History:
                 return body
         raise Refusal("busy")
 
-    async def _then(self, plan_id: str, reader: Reader, given: _Given) -> Look | None:
-        """Return a look at an older version with today's choices, narrowed to what was given then."""
+    async def _then(self, plan_id: str, reader: Reader, given: _Given, resource_type: str) -> Look | None:
+        """Return a look at an older version with today's choices, narrowed to what was given then.
+
+        A Provenance is about that version and shows no part of it, so it needs no part to have been given.
+        """
         plan = await self._sight.load(plan_id, given.plan_version)
-        return await self._sight.look(plan, reader, within=given.parts) if plan else None
+        within = None if resource_type == "Provenance" else given.parts
+        return await self._sight.look(plan, reader, within=within) if plan else None
 
     def _keep(
         self, tx: Transaction, looks: list[Look], now: Look, name: tuple[str, str], body: bytes, caller: Caller
@@ -137,7 +140,7 @@ def _shown(look: Look, given: _Given, name: tuple[str, str]) -> Resource | None:
     if look.shown is None:
         return None
     view = look.stamped(ViewState(version=given.version, changed_at=given.at, is_new=False))
-    for resource in plan_to_resources(view, {name[1]}):
+    for resource in resources_of(view, {name[1]}):
         if (resource["resourceType"], resource["id"]) == name:
             return as_read(resource, look.whole.id)
     return None

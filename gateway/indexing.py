@@ -19,13 +19,13 @@ from gateway.directory import Directory
 from gateway.errors import Refusal
 from gateway.logs import Log
 from gateway.seal import MasterKey
+from gateway.shown import resources_of
 from gateway.sight import Look, Reader, Sight
 from gateway.store import plans as plan_rows
 from gateway.store import views, visible
 from gateway.store.engine import Store, Transaction
 from gateway.store.locks import lock
 from gateway.store.visible import Item, ReaderRow, Stale, View
-from mappings.bundle import plan_to_resources
 from mappings.plan import Identity, SupportPlan
 from mappings.search.values import values_of
 
@@ -39,7 +39,7 @@ RETRY_AFTER_SECONDS = 5
 LOOK_SECONDS = 1.0
 """How often the loop looks for what became stale."""
 
-LAYOUT = "1"
+LAYOUT = "2"
 """Changed when another version of this program would index the same view otherwise: then everything is indexed again."""
 
 
@@ -155,7 +155,7 @@ class Indexing:
             return ()
         return tuple(
             Item(type=each["resourceType"], id=each["id"], values=values_of(each, self._hashed))
-            for each in plan_to_resources(look.shown)
+            for each in resources_of(look.shown)
         )
 
     def _hashed(self, number: str) -> str:

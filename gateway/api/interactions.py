@@ -26,6 +26,7 @@ INTERACTIONS: dict[str, tuple[Interaction, ...]] = {
     "Patient": _EDIT,
     "Practitioner": _EDIT,
     "PractitionerRole": _EDIT,
+    "Provenance": _READ,
     "RelatedPerson": _PART,
     "ServiceRequest": _PART,
     "Task": _PROGRESS,
