@@ -36,7 +36,7 @@ async def list_deliveries(call: Call) -> web.Response:
         )
     )
     shown = found[:limit]
-    own = await _own_plans(call, {row.plan for row in shown})
+    own = await own_plans(call, {row.plan for row in shown})
     items = [delivery_item(row, is_own=row.plan in own) for row in shown]
     return answer({"items": items, "next": shown[-1].id if len(found) > limit else None})
 
@@ -75,12 +75,12 @@ async def list_receipts(call: Call) -> web.Response:
         )
     )
     shown = found[:limit]
-    own = await _own_plans(call, {row.plan for row in shown})
-    items = [_receipt(_as_known(call, row, is_own=row.plan in own), is_own=row.plan in own) for row in shown]
+    own = await own_plans(call, {row.plan for row in shown})
+    items = [_receipt(as_known(call, row, is_own=row.plan in own), is_own=row.plan in own) for row in shown]
     return answer({"items": items, "next": shown[-1].id if len(found) > limit else None})
 
 
-async def _own_plans(call: Call, plan_ids: set[str]) -> frozenset[str]:
+async def own_plans(call: Call, plan_ids: set[str]) -> frozenset[str]:
     """Return the plans of which the caller may see the gateway's own version numbers."""
     if call.by.is_admin:
         return frozenset(plan_ids)
@@ -91,7 +91,7 @@ async def _one(call: Call) -> tuple[DeliveryRow, bool]:
     row = await call.gateway.store.read(lambda tx: rows.get_delivery(tx, call.path("id")))
     if row is None:
         raise Refusal("not-found")
-    is_own = row.plan in await _own_plans(call, {row.plan})
+    is_own = row.plan in await own_plans(call, {row.plan})
     if not is_own and (row.recipient != call.by.organisation or row.sequence is None):
         raise Refusal("not-found")
     return row, is_own
@@ -132,7 +132,7 @@ def delivery_item(row: DeliveryRow, *, is_own: bool) -> dict[str, object]:
     }
 
 
-def _as_known(call: Call, row: ReceiptRow, *, is_own: bool) -> ReceiptRow:
+def as_known(call: Call, row: ReceiptRow, *, is_own: bool) -> ReceiptRow:
     """Name residents' parts as the recipient of a receipt knows them: by the number that was made for it."""
     if is_own:
         return row
