@@ -7,14 +7,15 @@ from datetime import datetime
 from functools import partial
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.callers import Caller
 from gateway.clock import Clock
 from gateway.errors import Refusal
 from gateway.indexing import Indexing
 from gateway.seal import sha256_hex
-from gateway.searching import Searching
-from gateway.shown import as_read, lines_of, resources_of
+from gateway.searching import Answer, Searching
+from gateway.shown import as_read, lines_of, resources_of, version_id
 from gateway.sight import Look, Reader, Sight, reader_for
 from gateway.store import plans as plan_rows
 from gateway.store import receipts, visible
@@ -59,7 +60,7 @@ class History:
         """
         reader = reader_for(caller)
         for _ in range(LOOKS):
-            await self._searching.read(caller, *name)
+            newest = await self._searching.read(caller, *name)
             number = await self._indexing.fresh(reader)
             plan_id = await self._store.read(partial(visible.resource_row, reader=number, name=name))
             current = await self._sight.load(plan_id) if plan_id else None
@@ -68,7 +69,8 @@ class History:
             rows = await self._store.read(
                 partial(receipts.given, plan_id=plan_id, recipient=caller.organisation, reader=reader.key)
             )
-            looks = [(each, await self._then(plan_id, reader, each, name[0])) for each in _by_version(rows)[:VERSIONS]]
+            versions = [_as_dated(each, newest, name[0], plan_id) for each in _by_version(rows)[:VERSIONS]]
+            looks = [(each, await self._then(plan_id, reader, each, name[0])) for each in versions]
             told = [
                 (look, resource)
                 for each, look in looks
@@ -134,6 +136,12 @@ def _by_version(rows: tuple[ReceiptRow, ...]) -> list[_Given]:
             parts=parts | before.parts if before else parts,
         )
     return [found[version] for version in sorted(found, reverse=True)]
+
+
+def _as_dated(given: _Given, newest: Answer, resource_type: str, plan_id: str) -> _Given:
+    """Return the newest version with the date that a read of it has; of older ones the first disclosure is known."""
+    is_newest = version_id(resource_type, given.version, plan_id) == newest.version
+    return replace(given, at=datetime.fromisoformat(newest.changed_at)) if is_newest else given
 
 
 def _shown(look: Look, given: _Given, name: tuple[str, str]) -> Resource | None:
