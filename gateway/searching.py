@@ -137,6 +137,10 @@ class Searching:
             raise Refusal("cursor")
         return cursor
 
+    def cursor(self, query: Query, place: Place, caller: Caller) -> str:
+        """Return where a search goes on, for this caller only."""
+        return self._cursor(query, place, reader_for(caller))
+
     def _cursor(self, query: Query, place: Place, reader: Reader) -> str:
         until = (self._clock.now() + timedelta(seconds=CURSOR_SECONDS)).timestamp()
         cursor = Cursor(query=query, place=place, reader=reader.key, until=until)

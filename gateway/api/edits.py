@@ -13,6 +13,7 @@ from gateway.api.interactions import INTERACTIONS
 from gateway.api.resources import base_url, parsed, place_of, require_json, told, type_of
 from gateway.errors import Refusal, refusal, refused
 from gateway.render import FHIR_JSON
+from gateway.searching import Answer
 from gateway.writing import Written
 from mappings.document import parse_document
 from mappings.edge import check_resource
@@ -32,7 +33,7 @@ async def create_resource(call: Call) -> web.Response:
     call.by.require_each([(resource_type, "c"), (resource_type, "r")])
     require_json(call)
     call.query()
-    resource = await _sent(call, resource_type)
+    resource = await sent(call, resource_type)
     if (condition := call.http.headers.get("If-None-Exist")) is not None:
         call.by.require_each([(resource_type, "s")])
         query = parsed(call, resource_type, parse_qsl(condition, keep_blank_values=True), is_post=True)
@@ -54,8 +55,8 @@ async def update_resource(call: Call) -> web.Response:
     call.by.require_each([(resource_type, "u"), (resource_type, "r")])
     require_json(call)
     call.query()
-    version = _if_match(call)
-    resource = await _sent(call, resource_type)
+    version = version_wanted(call)
+    resource = await sent(call, resource_type)
     if resource.get("id") != resource_id:
         raise refusal("identity", "/id", f"send {resource_type} with the id that the URL has")
     with call.gateway.pressure.admitted():
@@ -69,7 +70,7 @@ async def patch_resource(call: Call) -> web.Response:
     call.by.require_each([(name[0], "u"), (name[0], "r")])
     require_json(call)
     call.query()
-    version = _if_match(call)
+    version = version_wanted(call)
     if call.http.content_type != JSON_PATCH:
         raise refusal("media-type", "", f"send {JSON_PATCH}")
     with call.gateway.pressure.admitted():
@@ -95,7 +96,8 @@ async def validate_resource(call: Call) -> web.Response:
     return as_fhir(outcome(issues or [issue("information", "informational", "This resource is right.")]))
 
 
-async def _sent(call: Call, resource_type: str) -> Resource:
+async def sent(call: Call, resource_type: str) -> Resource:
+    """Return the resource that a request holds, held to R4 and our profiles. Raises Refusal."""
     resource = await _document(call)
     if resource.get("resourceType") != resource_type:
         raise refusal("identity", "/resourceType", f"send {resource_type}")
@@ -124,7 +126,7 @@ def _parameter(parameters: Resource) -> tuple[Resource, str]:
     raise refusal("document", "/parameter", "give a parameter named resource")
 
 
-def _if_match(call: Call) -> str:
+def version_wanted(call: Call) -> str:
     """Return the version that If-Match names. Raises Refusal: precondition when it is absent, stale when it is none of ours."""
     text = call.http.headers.get("If-Match")
     if text is None:
@@ -136,8 +138,13 @@ def _if_match(call: Call) -> str:
 
 
 async def _answered(call: Call, resource_type: str, written: Written, status: int) -> web.Response:
-    """Return what was written as its writer sees it now, or what Prefer asks instead (https://hl7.org/fhir/R4/http.html#ops)."""
+    """Return what was written as its writer sees it now."""
     answer = await call.gateway.searching.read(call.by, resource_type, written.id)
+    return as_preferred(call, f"{resource_type}/{written.id}", answer, _remarks(resource_type, written), status)
+
+
+def as_preferred(call: Call, place: str, answer: Answer, remarks: list[Resource], status: int) -> web.Response:
+    """Return a resource as it is now, or what Prefer asks instead (https://hl7.org/fhir/R4/http.html#ops); 201 with its place."""
     preference = _RETURN.search(",".join(call.http.headers.getall("Prefer", ())))
     wanted = preference.group(1) if preference else "representation"
     response = told(call, answer, is_write=True)
@@ -146,12 +153,12 @@ async def _answered(call: Call, resource_type: str, written: Written, status: in
             headers={"ETag": response.headers["ETag"], "Last-Modified": response.headers["Last-Modified"]}
         )
     elif wanted == "OperationOutcome":
-        made = as_fhir(outcome(_remarks(resource_type, written)))
+        made = as_fhir(outcome(remarks))
         made.headers.update({name: response.headers[name] for name in ("ETag", "Last-Modified")})
         response = made
     response.set_status(status)
     if status == 201:  # noqa: PLR2004 - created
-        response.headers["Location"] = f"{base_url(call)}/{resource_type}/{written.id}/_history/{answer.version}"
+        response.headers["Location"] = f"{base_url(call)}/{place}/_history/{answer.version}"
     return response
 
 
