@@ -8,13 +8,13 @@ BENCH ?=
 SOAK ?=
 BIN := .venv/bin
 
-.PHONY: run test check soak bench mutants services clean
+.PHONY: run test check soak bench bench-fhir mutants services clean
 
 run: .venv/installed
 	@$(BIN)/planbrug demo --port $(PORT) --data-dir $(DATA_DIR) --database "$(DATABASE)" --broker "$(BROKER)"
 
 test: .venv/tested services check
-	@$(BIN)/pytest -q
+	@$(BIN)/pytest -q -n auto --dist loadfile
 
 check: .venv/tested
 	@$(BIN)/ruff format --check -q .
@@ -27,6 +27,9 @@ soak: .venv/tested services
 
 bench: .venv/installed services
 	@$(BIN)/python bench/run.py $(BENCH)
+
+bench-fhir: .venv/installed services
+	@$(BIN)/python bench/run_fhir.py $(BENCH)
 
 mutants: .venv/tested services
 	@$(BIN)/python tests/mutants.py
@@ -45,4 +48,4 @@ services:
 	@touch $@
 
 clean:
-	@rm -rf .venv var build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv tests/clients/node_modules var build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -52,19 +52,24 @@ async def load(job: Mapping[str, Any], result: Path) -> list[dict[str, Any]]:
         "result": str(result),
         **job,
     }
+    rows: list[dict[str, Any]] = await do_job("load.py", asked)
+    if refused := [row for row in rows if "error" in row]:
+        raise ChildError(f"{len(refused)} of {len(rows)} plans refused, the first with {refused[0]['error']}")
+    return rows
+
+
+async def do_job(program: str, job: Mapping[str, Any]) -> Any:
+    """Run a program of this folder over one job, and return what it wrote to the job's `result`. Raises ChildError."""
     process = await asyncio.create_subprocess_exec(
-        *("setpriv", "--pdeathsig=KILL", str(PYTHON), str(HERE / "load.py")),
+        *("setpriv", "--pdeathsig=KILL", str(PYTHON), str(HERE / program)),
         stdin=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     async with asyncio.timeout(LOAD_LIMIT_SECONDS):
-        _, said = await process.communicate(json.dumps(asked).encode())
+        _, said = await process.communicate(json.dumps(job).encode())
     if process.returncode:
-        raise ChildError(f"the load generator failed: {said.decode()[-2000:]}")
-    rows: list[dict[str, Any]] = json.loads(result.read_bytes())  # noqa: ASYNC240
-    if refused := [row for row in rows if "error" in row]:
-        raise ChildError(f"{len(refused)} of {len(rows)} plans refused, the first with {refused[0]['error']}")
-    return rows
+        raise ChildError(f"{program} failed: {said.decode()[-2000:]}")
+    return json.loads(Path(job["result"]).read_bytes())  # noqa: ASYNC240
 
 
 class Receivers:

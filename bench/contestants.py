@@ -5,41 +5,20 @@ Each has a folder and a database of its own for every trial; the broker is share
 
 import asyncio
 import json
-import os
-import sqlite3
-import sys
 import time
-from contextlib import closing
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Protocol
 
 import aiohttp
-import asyncpg
 import childs
-import msgspec
 from documents import filled
-from machine import Used, used_by
-from scene import BYSTANDER, RECIPIENTS, SOURCE, choices
+from machine import Used
+from running import Place, Running, RunningGateway
+from scene import RECIPIENTS, choices
 
-from gateway.callers import new_key, public_jwks, read_private_key, write_private_key
-from gateway.client import GatewayClient, Known, fetch_token
-from gateway.demo.vlinderstad import GROUNDS, WMO_BSN_ARTICLE
-from gateway.directory import Client, Endpoint, Entry
-from mappings.identifiers import OIN_SYSTEM
-from mappings.plan import Identifier
+from gateway.client import GatewayClient
 
-READY_SECONDS = 60
 SETTLED_SECONDS = 300
-TEAM_SCOPES = ("plans:write", "plans:read", "choices:read", "choices:write", "deliveries:read")
-
-
-class Place:
-    """Where a contestant runs in one trial."""
-
-    def __init__(self, folder: Path, database_url: str, amqp_url: str, ports: dict[str, int], recorded: Path) -> None:
-        self.folder, self.database_url, self.amqp_url, self.recorded = folder, database_url, amqp_url, recorded
-        self.receivers = {name: f"http://127.0.0.1:{port}/{name}" for name, port in ports.items()}
 
 
 class Contestant(Protocol):
@@ -77,82 +56,14 @@ class Contestant(Protocol):
         ...
 
 
-class _Service:
-    """What all contestants have in common: one process with a port and a database."""
-
-    def __init__(self, name: str, place: Place, port: int) -> None:
-        self.name, self.place, self.port = name, place, port
-        self._process: asyncio.subprocess.Process | None = None
-
-    @property
-    def pid(self) -> int:
-        """The process id."""
-        assert self._process is not None
-        return self._process.pid
-
-    def used(self) -> Used:
-        """Return what the process has used."""
-        return used_by(self.pid)
-
-    async def stop(self) -> None:
-        """End the process."""
-        if self._process is not None:
-            await childs.stop(self._process)
-
-    async def _begin(self, command: list[str], settings: dict[str, str], folder: Path) -> None:
-        log = self.place.folder / "output.txt"
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PLANBRUG_")}
-        self._process = await childs.start(command, {**environment, **settings}, log, folder)
-        async with asyncio.timeout(READY_SECONDS), aiohttp.ClientSession() as session:
-            while self._process.returncode is None:
-                try:
-                    async with session.get(f"http://127.0.0.1:{self.port}/health/ready") as response:
-                        if response.status == 200:
-                            return
-                except aiohttp.ClientError:
-                    pass
-                await asyncio.sleep(0.02)
-        raise childs.ChildError(f"{self.name} did not start: {log.read_text()[-2000:]}")
-
-    async def _count(self, query: str) -> int:
-        url = self.place.database_url
-        if url.startswith("sqlite:///"):
-            with closing(
-                sqlite3.connect(f"file:{url.removeprefix('sqlite:///')}?mode=ro", uri=True, timeout=30)
-            ) as database:
-                return int(database.execute(query).fetchone()[0])
-        database = await asyncpg.connect(url)
-        try:
-            return int(await database.fetchval(query))
-        finally:
-            await database.close()
-
-
-class Planbrug(_Service):
-    """The gateway itself, `python -m gateway serve`, with its own tokens, sealing and receipts."""
-
-    async def start(self) -> None:
-        """Start the process and wait until it is ready."""
-        folder = self.place.folder
-        self._write_scene(folder)
-        settings = {
-            "MODE": "demo",
-            "PORT": str(self.port),
-            "DATA_DIR": str(folder),
-            "DATABASE_URL": self.place.database_url,
-            "AMQP_URL": self.place.amqp_url,
-            "DIRECTORY_FILE": str(folder / "directory.json"),
-            "GROUNDS_FILE": str(folder / "grounds.json"),
-            "SEND_TIMEOUT_SECONDS": "600",
-        }
-        named = {f"PLANBRUG_{name}": value for name, value in settings.items()}
-        await self._begin([sys.executable, "-m", "gateway", "serve"], named, childs.HERE.parent)
+class Planbrug(RunningGateway):
+    """The gateway itself, with its own tokens, sealing and receipts."""
 
     async def prepare(self, forms: list[bytes], count: int) -> None:
         """Send one plan of every household, and let its residents choose."""
         made = choices(count)
         async with aiohttp.ClientSession() as session:
-            team = GatewayClient(session, self._url, await self._token(session))
+            team = GatewayClient(session, self.root_url, await self.token(session))
             for number, form in enumerate(forms):
                 body = filled(form, f"first-{number}")
                 sent = await team.want("POST", "/v1/plans?format=plan-van-aanpak", body=body)
@@ -167,12 +78,12 @@ class Planbrug(_Service):
     async def job(self) -> dict[str, Any]:
         """Return how a plan is posted, with a fresh token."""
         async with aiohttp.ClientSession() as session:
-            headers = {"Authorization": f"Bearer {await self._token(session)}", "Content-Type": "application/json"}
+            headers = {"Authorization": f"Bearer {await self.token(session)}", "Content-Type": "application/json"}
         return {"port": self.port, "path": "/v1/plans?format=plan-van-aanpak", "headers": headers}
 
     async def open_deliveries(self) -> int:
         """Return how many deliveries are still planned, queued, sent or waiting."""
-        return await self._count(
+        return await self.count(
             "SELECT count(*) FROM delivery WHERE state IN ('planned', 'queued', 'sent', 'waiting', 'parked')"
         )
 
@@ -197,47 +108,8 @@ class Planbrug(_Service):
         found = dict(zip(by_answer, whole, strict=False))
         return [found[position] for position in range(len(rows))]
 
-    @property
-    def _url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
 
-    @property
-    def _key(self) -> Path:
-        return self.place.folder / "team.jwk"
-
-    async def _token(self, session: aiohttp.ClientSession) -> str:
-        team = {"clientId": "team", "keyFile": str(self._key), "scope": " ".join(TEAM_SCOPES)}
-        known = Known(self._url, f"{self._url}/oauth/token", {"team": team}, {}, {})
-        return await fetch_token(session, known, "team")
-
-    def _write_scene(self, folder: Path) -> None:
-        write_private_key(self._key, new_key())
-        client = Client(
-            client_id="team", purpose="support", scopes=TEAM_SCOPES, jwks=public_jwks(read_private_key(self._key))
-        )
-        team = Entry(
-            id=SOURCE,
-            name="Wijkteam Noord",
-            kind="neighbourhood-team",
-            identifiers=(Identifier(system=OIN_SYSTEM, value="00000099000000001000"),),
-            bsn_article=WMO_BSN_ARTICLE,
-            clients=(client,),
-        )
-        partners = [
-            Entry(
-                id=name,
-                name=name,
-                kind="care-provider",
-                endpoints=(Endpoint(adapter="webhook", url=url, format="fhir"),),
-            )
-            for name, url in self.place.receivers.items()
-        ]
-        bystander = Entry(id=BYSTANDER, name=BYSTANDER, kind="volunteers")
-        (folder / "directory.json").write_bytes(msgspec.json.encode([team, *partners, bystander]))
-        (folder / "grounds.json").write_bytes(msgspec.json.encode(GROUNDS))
-
-
-class _Ours(_Service):
+class _Ours(Running):
     """A contestant of this folder: answers a plan when the broker has confirmed it."""
 
     settings: dict[str, str]
@@ -254,7 +126,7 @@ class _Ours(_Service):
             **self.settings,
         }
         program = childs.HERE / self.program / "app.py"
-        await self._begin([str(childs.PYTHON), str(program)], settings, program.parent)
+        await self.begin([str(childs.PYTHON), str(program)], settings, program.parent)
 
     async def job(self) -> dict[str, Any]:
         """Return how a plan is posted."""
@@ -289,7 +161,7 @@ class Naive(_Ours):
 
     async def open_deliveries(self) -> int:
         """Return how many views have no receipt."""
-        return await self._count("SELECT count(*) FROM outbox WHERE state < 2")
+        return await self.count("SELECT count(*) FROM outbox WHERE state < 2")
 
     def _database(self) -> str:
         url = self.place.database_url
@@ -310,7 +182,7 @@ class Limit(_Ours):
 
     async def open_deliveries(self) -> int:
         """Return how many deliveries have no receipt."""
-        return await self._count("SELECT count(*) FROM delivery WHERE state < 2")
+        return await self.count("SELECT count(*) FROM delivery WHERE state < 2")
 
 
 NAMES = ("planbrug", "naive", "naive without its mistakes", "limit, aio-pika", "limit, bare client")

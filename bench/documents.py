@@ -33,6 +33,9 @@ MARK = re.compile(rb"mark-([a-z]+\d+)-x")
 VERSION = re.compile(rb"mark-id1-x-v(\d+)")
 NUMBER = "@@PLANNUMMER@@"
 EDITION = "@@VERSIE@@"
+BSN = "@@BSN{}@@"
+HOUSEHOLDS = 3_000
+"""How many households of three the test range has numbers for; a further plan is one more of the same household."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,8 @@ class Size:
 SMALL = Size(name="small", residents=1, goals=3, actions=6, text=120)
 STANDARD = Size(name="standard", residents=3, goals=5, actions=10, text=400)
 LARGE = Size(name="large", residents=4, goals=8, actions=20, text=460)
+ASKED = Size(name="asked", residents=3, goals=5, actions=9, text=400)
+"""The standard plan without its tenth action, so that exactly one action is about the first goal."""
 SIZES = {size.name: size for size in (SMALL, STANDARD, LARGE)}
 
 
@@ -87,6 +92,22 @@ def template(household: int, size: Size) -> bytes:
 def filled(form: bytes, number: str, edition: int = 1) -> bytes:
     """Return a plan document out of a template."""
     return form.replace(NUMBER.encode(), number.encode()).replace(EDITION.encode(), str(edition).encode())
+
+
+def renumbered(form: str) -> str:
+    """Return a form with a placeholder for each BSN in it."""
+    found = dict.fromkeys(re.findall(r'"(9999\d{5})"', form))
+    for position, bsn in enumerate(found):
+        form = form.replace(f'"{bsn}"', f'"{BSN.format(position)}"')
+    return form
+
+
+def of_household(form: str, number: int) -> bytes:
+    """Return plan `number` out of a renumbered form: a household of its own, until there are no more."""
+    form = form.replace(NUMBER, f"plan-{number}")
+    for position in range(form.count("@@BSN")):
+        form = form.replace(BSN.format(position), _bsn(3 * (number % HOUSEHOLDS) + position))
+    return form.encode()
 
 
 def parts_of(document: dict[str, Any]) -> list[Part]:

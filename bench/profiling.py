@@ -14,7 +14,8 @@ from pathlib import Path
 import childs
 from contestants import Planbrug
 from documents import STANDARD
-from run import have_own_environment, open_hall
+from environment import have_own_environment
+from run import open_hall
 from trial import Plan
 
 OURS = re.compile(r"\((?:/\S*/)?((?:gateway|mappings|consent|adapters)/[\w/]+\.py):\d+\)")

@@ -7,8 +7,9 @@ from contextlib import closing
 from pathlib import Path
 
 import childs
-from contestants import Place, Planbrug, settled
+from contestants import Planbrug, settled
 from documents import Size, template
+from running import Place
 from scene import MIDDLING, RECIPIENTS
 
 

@@ -1,11 +1,10 @@
 """Write what was measured: RESULTS.md with medians of the rounds and ratios, and a picture."""
 
-import statistics
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import picture
+from measures import Row, medians, paired
 
 FIGURES = {
     "a": "plan in over HTTP → stored → delivery ids confirmed by RabbitMQ",
@@ -23,26 +22,13 @@ GROWTH_HEAD = (
     "|---|---:|---:|---:|---:|---:|---:|",
 )
 
-Row = dict[str, Any]
+MEASURES = ("plans", "plans_per_second", "p50_ms", "p99_ms", "cpu_ms_per_plan", "rss_mb")
 
 
 def write(found: dict[str, Any], folder: Path) -> None:
     """Write RESULTS.md and results.svg."""
     (folder / "RESULTS.md").write_text("\n".join(_page(found)) + "\n")
     (folder / "results.svg").write_text(picture.draw(_bars(found["trials"])))
-
-
-def medians(rows: Iterable[Row], *keys: str) -> dict[tuple[Any, ...], Row]:
-    """Return the median of every measure per group, groups in the order in which they came."""
-    groups: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
-    measures = ("plans", "plans_per_second", "p50_ms", "p99_ms", "cpu_ms_per_plan", "rss_mb")
-    return {
-        key: dict(zip(keys, key, strict=True))
-        | {name: statistics.median(row[name] for row in group) for name in measures}
-        for key, group in groups.items()
-    }
 
 
 def _page(found: dict[str, Any]) -> list[str]:
@@ -73,7 +59,7 @@ def _page(found: dict[str, Any]) -> list[str]:
 
 def _tables(trials: list[Row], suffix: str) -> list[str]:
     page = []
-    found = medians(trials, "figure", "store", "load", "contestant")
+    found = medians(trials, ("figure", "store", "load", "contestant"), MEASURES)
     for figure, what in FIGURES.items():
         for store in dict.fromkeys(row["store"] for row in trials):
             page += [f"## ({figure}) {what}, {store}{suffix}", "", *_table(found, trials, figure, store), ""]
@@ -110,16 +96,14 @@ def _latency(row: Row) -> str:
 
 
 def _paired(trials: list[Row], figure: str, store: str, name: str, other: str, form: str) -> str:
-    """Return the median of the ratios within each round: a round's noise falls on both."""
+    """Return the ratio to another contestant at saturation."""
     rates = {
         (row["round"], row["contestant"]): row["plans_per_second"]
         for row in trials
         if (row["figure"], row["store"], row["load"]) == (figure, store, "full")
     }
-    ratios = [
-        rate / rates[number, other] for (number, who), rate in rates.items() if who == name and (number, other) in rates
-    ]
-    return form.format(statistics.median(ratios)) if ratios else ""
+    ratio = paired(rates, name, other)
+    return "" if ratio is None else form.format(ratio)
 
 
 def _growth(rows: list[Row]) -> list[str]:
@@ -128,7 +112,7 @@ def _growth(rows: list[Row]) -> list[str]:
         "",
         *GROWTH_HEAD,
     ]
-    found = medians(rows, "contestant", "plans_there", "choices", "load")
+    found = medians(rows, ("contestant", "plans_there", "choices", "load"), MEASURES)
     for name, there, choices in dict.fromkeys(key[:3] for key in found):
         full, one = found[name, there, choices, "full"], found[name, there, choices, "one"]
         lines.append(
@@ -139,7 +123,8 @@ def _growth(rows: list[Row]) -> list[str]:
 
 
 def _bars(trials: list[Row]) -> list[picture.Group]:
-    found = medians((row for row in trials if row["load"] == "full"), "figure", "store", "contestant")
+    full = (row for row in trials if row["load"] == "full")
+    found = medians(full, ("figure", "store", "contestant"), MEASURES)
     groups: dict[tuple[str, str], list[tuple[str, float]]] = {}
     for (figure, store, name), row in found.items():
         groups.setdefault((figure, store), []).append((name, row["plans_per_second"]))

@@ -7,8 +7,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
@@ -20,9 +18,11 @@ from typing import Any
 import childs
 import machine
 import report
-from contestants import NAMES, Contestant, Place, contestant
+from contestants import NAMES, Contestant, contestant
 from documents import LARGE, SIZES, SMALL, STANDARD, Size
+from environment import have_own_environment
 from recording import record
+from running import Place
 from scene import MANY, MIDDLING
 from servers import free_ports, running_postgresql, running_rabbitmq, services
 from trial import Plan, Trial
@@ -171,19 +171,6 @@ def arguments() -> argparse.Namespace:
     asked.growth = asked.growth if asked.growth is not None else ([] if asked.quick else [1_000, 10_000])
     asked.out = asked.out or (Path(tempfile.mkdtemp(prefix="planbrug-bench-quick-")) if asked.quick else HERE)
     return asked
-
-
-def have_own_environment() -> None:
-    """Make bench/.venv when its list has changed: the gateway's own environment stays as it is."""
-    wanted, made = HERE / "requirements.txt", HERE / ".venv" / "installed"
-    if made.exists() and made.read_text() == wanted.read_text():
-        return
-    print("setting up bench/.venv (once, about a minute)", flush=True)
-    subprocess.run([sys.executable, "-m", "venv", str(HERE / ".venv")], check=True)
-    subprocess.run(
-        [str(childs.PYTHON), "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", str(wanted)], check=True
-    )
-    made.write_text(wanted.read_text())
 
 
 def main() -> None:

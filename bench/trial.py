@@ -7,7 +7,6 @@ Figure b: plan in → every view pushed and receipted.
 
 import asyncio
 import itertools
-import math
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import childs
 from checks import check_loss, check_recorded, check_sequences, check_views
 from contestants import Contestant, settled
 from documents import Size, template
+from measures import at_share
 from scene import MIDDLING, RECIPIENTS
 
 CONNECTIONS = 32
@@ -118,7 +118,7 @@ class Trial:
             plans=len(rows),
             plans_per_second=rate,
             p50_ms=1000 * statistics.median(waits),
-            p99_ms=1000 * waits[math.ceil(0.99 * len(waits)) - 1],
+            p99_ms=1000 * at_share(waits, 0.99),
             cpu_ms_per_plan=1000 * (after.cpu_seconds - before.cpu_seconds) / len(rows),
             rss_mb=after.rss_mb,
         )

@@ -6,9 +6,9 @@ No means no, silence means no. The wire form is that of `/v1/residents/{id}/choi
 import re
 from collections.abc import Iterable, Iterator
 from datetime import date
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import field
+from msgspec import Meta, field
 
 from consent.errors import ConsentError
 from mappings.codes import Domain, Kind, OrganisationKind, Purpose
@@ -18,6 +18,12 @@ from mappings.plan import Record
 RecipientType = Literal["organisation", "role", "person", "kind", "all"]
 Effect = Literal["permit", "deny"]
 Capacity = Literal["resident", "parent", "representative"]
+
+WORDED = r"^[^\x00]*[^\s\x00-\x1f][^\x00]*$"
+"""What a text that says something looks like: one character that can be seen, and no NUL."""
+
+Words = Annotated[str, Meta(extra_json_schema={"pattern": WORDED})]
+"""A text that says something; `check_choices` judges it, and names every place at once."""
 
 NEEDED_BY_TYPE: dict[RecipientType, tuple[str, ...]] = {
     "organisation": ("organisation",),
@@ -34,8 +40,8 @@ class RecipientSelector(Record, frozen=True):
 
     type: RecipientType
     organisation: str | None = None
-    role: str | None = None
-    person: str | None = None
+    role: Words | None = None
+    person: Words | None = None
     kind: OrganisationKind | None = None
 
 
@@ -44,19 +50,19 @@ class PartSelector(Record, frozen=True):
 
     kinds: tuple[Kind, ...] = ()
     domains: tuple[Domain, ...] = ()
-    part_ids: tuple[str, ...] = ()
+    part_ids: tuple[Words, ...] = ()
 
 
 class GivenBy(Record, frozen=True):
     """Who said it: in which capacity, which person (an opaque id or role, never a name), and under which mandate."""
 
     capacity: Capacity
-    person: str
-    mandate: str | None = None
+    person: Words
+    mandate: Words | None = None
 
 
 class Choice(Record, frozen=True):
-    """One choice. `starts_on` and `ends_on` are Amsterdam days, both inclusive; `version` is the set version that last changed it."""
+    """One choice. Its first and its last day are Amsterdam days, both inclusive; `version` is the set version that last changed it."""
 
     recipient: RecipientSelector
     effect: Effect
@@ -66,9 +72,18 @@ class Choice(Record, frozen=True):
     purpose: Purpose | None = None
     starts_on: date | None = field(default=None, name="from")
     ends_on: date | None = field(default=None, name="until")
-    evidence: str | None = None
-    recorded_by: str | None = None
-    version: int = 0
+    evidence: Words | None = None
+    recorded_by: Words | None = None
+    version: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
+
+
+def says_nothing(text: str | None) -> bool:
+    """Say whether a text is absent or blank."""
+    return text is None or _VISIBLE.search(text) is None
+
+
+_VISIBLE = re.compile(r"[^\s\x00-\x1f]")
+_UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def check_choices(choices: Iterable[Choice], known_organisations: frozenset[str]) -> None:
@@ -101,19 +116,16 @@ def unsayable(choice: Choice, pointer: str) -> Iterator[Finding]:
     for at, selector in enumerate(choice.parts):
         texts += [(f"parts/{at}/partIds/{number}", part_id) for number, part_id in enumerate(selector.part_ids)]
     for place, text in texts:
-        if text is not None and (not text.strip() or _UNWRITABLE.search(text)):
+        if text is not None and (says_nothing(text) or _UNWRITABLE.search(text)):
             remedy = "give text with more than white space in it and without NUL, or leave it out"
             yield Finding(pointer=f"{pointer}/{place}", code="text", remedy=remedy)
-
-
-_UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def _findings(choice: Choice, pointer: str, known_organisations: frozenset[str]) -> Iterator[Finding]:
     recipient, needed = choice.recipient, NEEDED_BY_TYPE[choice.recipient.type]
     for name in ("organisation", "role", "person", "kind"):
         said = getattr(recipient, name)
-        blank = name in {"role", "person"} and said is not None and not said.strip()
+        blank = name in {"role", "person"} and said is not None and says_nothing(said)
         if (said is not None) != (name in needed) or blank:
             remedy = f"a recipient of type {recipient.type} has " + (" and ".join(needed) or "no other field")
             yield Finding(pointer=f"{pointer}/recipient/{name}", code="recipient", remedy=remedy)
@@ -122,8 +134,8 @@ def _findings(choice: Choice, pointer: str, known_organisations: frozenset[str])
         yield Finding(pointer=f"{pointer}/recipient/organisation", code="unknown-recipient", remedy=remedy)
     if choice.starts_on and choice.ends_on and choice.ends_on < choice.starts_on:
         yield Finding(pointer=f"{pointer}/until", code="period", remedy="let until be the same day as from, or later")
-    if not choice.given_by.person.strip():
+    if says_nothing(choice.given_by.person):
         yield Finding(pointer=f"{pointer}/givenBy/person", code="person", remedy="say who gave this choice")
-    if choice.given_by.capacity == "representative" and not (choice.given_by.mandate or "").strip():
+    if choice.given_by.capacity == "representative" and says_nothing(choice.given_by.mandate):
         remedy = "name the mandate or court decision that lets a representative choose"
         yield Finding(pointer=f"{pointer}/givenBy/mandate", code="mandate", remedy=remedy)

@@ -1,14 +1,29 @@
 #!/bin/sh
-# Install what the tests run against, from Debian's packages: RabbitMQ, PostgreSQL and Chromium.
+# Install what the tests run against, from Debian's packages: RabbitMQ, PostgreSQL, Chromium and Node; and the FHIR clients
+# of tests/clients, at the versions of its lock file, into its node_modules.
 # Says nothing when all are there; needs root, or sudo. The tests start their own servers (tests/services.py),
 # so the services that Debian would start are kept from starting, unless they were installed already.
 set -eu
+
+clients=$(dirname "$0")/../tests/clients
+install_clients() {
+  done=$clients/node_modules/.installed
+  [ ! "$done" -nt "$clients/package-lock.json" ] || return 0
+  echo "install-test-services: installing the FHIR clients of tests/clients"
+  (cd "$clients" && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error --silent) || {
+    echo "install-test-services: npm ci in tests/clients failed" >&2
+    return 1
+  }
+  touch "$done"
+}
 
 missing=""
 [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing="$missing rabbitmq-server"
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
-[ -n "$missing" ] || exit 0
+command -v node >/dev/null 2>&1 || missing="$missing nodejs"
+command -v npm >/dev/null 2>&1 || missing="$missing npm"
+[ -n "$missing" ] || { install_clients; exit; }
 
 command -v apt-get >/dev/null 2>&1 || { echo "install-test-services: install by hand (no apt-get here):$missing" >&2; exit 1; }
 as_root=""
@@ -43,3 +58,4 @@ if ! install_missing >"$log" 2>&1; then
   exit 1
 fi
 rm -f "$log"
+install_clients

@@ -1,63 +1,22 @@
-"""The HTTP application: the one table of routes, and the one way in which a request is judged, answered and logged."""
+"""The HTTP application: the one way in which a request is judged, answered and logged."""
 
 from collections.abc import Awaitable, Callable
 
 import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Middleware
-from msgspec import Struct
 
-from gateway.api import asyncapi, batch, capabilities, deliveries, fhir, organisations, plans, public, pulls, residents
+from gateway.api import fhir
 from gateway.api.call import VERSION_HEADER, Call
-from gateway.api.dispatch import RESOURCE_ROUTES
-from gateway.errors import ERRORS, Refusal, refusal
+from gateway.api.problem import PROBLEM_JSON, problem_of
+from gateway.api.query import read_query
+from gateway.api.route import BY_TYPE, Route
+from gateway.api.routes import ROUTES
+from gateway.callers import Caller
+from gateway.errors import Refusal, refusal
 from gateway.store.deliveries import count_by_state
 from gateway.store.engine import StoreError
 from gateway.wiring import Gateway
-
-Handler = Callable[[Call], Awaitable[web.Response]]
-
-
-class Route(Struct, frozen=True):
-    """One thing that can be asked; `scope` is None where anybody may, BY_TYPE where the handler asks one per resource type."""
-
-    method: str
-    path: str
-    scope: str | None
-    handler: Handler
-
-
-BY_TYPE = "system/TYPE.crus"
-
-ROUTES: tuple[Route, ...] = (
-    Route("POST", "/oauth/token", None, public.give_token),
-    Route("GET", "/.well-known/jwks.json", None, public.show_keys),
-    Route("GET", "/fhir/.well-known/smart-configuration", None, public.show_smart_configuration),
-    Route("GET", "/fhir/metadata", None, capabilities.show_capabilities),
-    Route("POST", "/fhir", BY_TYPE, batch.receive_bundle),
-    Route("POST", "/fhir/", BY_TYPE, batch.receive_bundle),
-    *(Route(method, f"/fhir{path}", BY_TYPE, handler) for method, path, handler in RESOURCE_ROUTES),
-    Route("GET", "/health/live", None, public.is_live),
-    Route("GET", "/health/ready", None, public.is_ready),
-    Route("GET", "/v1/asyncapi.json", None, asyncapi.show_asyncapi),
-    Route("GET", "/v1/formats", "plans:read", plans.list_formats),
-    Route("POST", "/v1/plans", "plans:write", plans.receive_plan),
-    Route("GET", "/v1/plans/{id}", "plans:read", plans.read_plan),
-    Route("POST", "/v1/resident-queries", "choices:read", residents.find_resident),
-    Route("GET", "/v1/residents/{id}/choices", "choices:read", residents.get_choices),
-    Route("PUT", "/v1/residents/{id}/choices", "choices:write", residents.put_choices),
-    Route("POST", "/v1/residents/{id}/choices", "choices:write", residents.add_choice),
-    Route("DELETE", "/v1/residents/{id}/choices/{choiceId}", "choices:write", residents.withdraw_choice),
-    Route("GET", "/v1/residents/{id}/views/{organisationId}", "choices:read", residents.show_view),
-    Route("GET", "/v1/deliveries", "deliveries:read", deliveries.list_deliveries),
-    Route("GET", "/v1/deliveries/{id}", "deliveries:read", deliveries.show_delivery),
-    Route("GET", "/v1/deliveries/{id}/document", "deliveries:read", pulls.pull_document),
-    Route("POST", "/v1/deliveries/{id}/receipts", "deliveries:read", pulls.confirm_document),
-    Route("POST", "/v1/deliveries/{id}/retries", "deliveries:write", deliveries.retry_delivery),
-    Route("POST", "/v1/deliveries/{id}/stops", "deliveries:write", deliveries.stop_delivery),
-    Route("GET", "/v1/receipts", "receipts:read", deliveries.list_receipts),
-    Route("PUT", "/v1/organisations/{id}", "organisations:write", organisations.put_organisation),
-)
 
 _CLIENT = web.RequestKey("client", str)
 
@@ -97,17 +56,22 @@ def build_metrics_app(gateway: Gateway) -> web.Application:
 
 def _bound(gateway: Gateway, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(request: web.Request) -> web.StreamResponse:
-        if route.scope is None:
-            return await route.handler(Call(gateway=gateway, http=request))
-        caller = await gateway.gatekeeper.caller(request.headers.get("Authorization", ""))
-        request[_CLIENT] = caller.client.client_id
-        if route.scope == BY_TYPE:
-            caller.require_some_type(BY_TYPE)
-        else:
-            caller.require(route.scope)
-        return await route.handler(Call(gateway=gateway, http=request, caller=caller))
+        caller = None if route.scope is None else await _admitted(gateway, route.scope, request)
+        asked = None if route.query is None else read_query(request.query.items(), route.query)
+        return await route.handler(Call(gateway=gateway, http=request, route=route, asked=asked, caller=caller))
 
     return handle
+
+
+async def _admitted(gateway: Gateway, scope: str, request: web.Request) -> Caller:
+    """Return who calls. Raises Refusal when the token is none, or lacks the scope."""
+    caller = await gateway.gatekeeper.caller(request.headers.get("Authorization", ""))
+    request[_CLIENT] = caller.client.client_id
+    if scope == BY_TYPE:
+        caller.require_some_type(BY_TYPE)
+    else:
+        caller.require(scope)
+    return caller
 
 
 def _judge(gateway: Gateway) -> Middleware:
@@ -173,17 +137,6 @@ def _told(request: web.Request, error: Refusal, request_id: str) -> web.Response
     """Tell an error in the manner of its face: OperationOutcome under /fhir, problem details (RFC 9457) elsewhere."""
     if request.path.startswith("/fhir"):
         return fhir.outcome_of(error, request.match_info.get("type", "Bundle"))
-    row = ERRORS[error.code]
-    problem = {
-        "type": f"https://planbrug.nl/problems/{error.code}",
-        "title": row.title,
-        "status": row.status,
-        "detail": row.remedy,
-        "instance": f"urn:uuid:{request_id}",
-        "code": error.code,
-        "errors": [
-            {"pointer": finding.pointer, "code": finding.code, "remedy": finding.remedy} for finding in error.findings
-        ],
-    }
-    headers = {"Content-Type": "application/problem+json", **VERSION_HEADER, **error.headers}
-    return web.Response(body=msgspec.json.encode(problem), status=row.status, headers=headers)
+    problem = problem_of(error, request_id)
+    headers = {"Content-Type": PROBLEM_JSON, **VERSION_HEADER, **error.headers}
+    return web.Response(body=msgspec.json.encode(problem), status=problem.status, headers=headers)

@@ -12,7 +12,7 @@ from functools import partial
 from msgspec import Struct
 from msgspec.structs import replace
 
-from consent.choice import Choice, check_choices
+from consent.choice import Choice, check_choices, says_nothing
 from consent.errors import ConsentError
 from consent.voices import AMSTERDAM, amsterdam_day, days_of_change
 from gateway.callers import Caller
@@ -170,7 +170,7 @@ class Choosing:
                 choice,
                 id=choice.id or self._clock.new_id(),
                 version=before.version if before else 0,
-                recorded_by=choice.recorded_by or caller.client.client_id,
+                recorded_by=caller.client.client_id if choice.recorded_by is None else choice.recorded_by,
             )
             made.append(after if after == before else replace(after, version=current.version + 1))
         return tuple(made)
@@ -183,7 +183,7 @@ class Choosing:
         except ConsentError as error:
             findings += error.findings
         for position, choice in enumerate(wanted):
-            if not (choice.evidence or "").strip():
+            if says_nothing(choice.evidence):
                 remedy = "say what shows that the resident chose this, such as a signed form's number or a conversation's date"
                 findings.append(Finding(pointer=f"/choices/{position}/evidence", code="evidence", remedy=remedy))
         if findings:

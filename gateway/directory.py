@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from adapters.interface import TokenWanted
 from adapters.outbound_amqp import queue_of
@@ -45,11 +45,23 @@ _CLIENT_ID = re.compile(r"[!-~]{1,255}")
 _SCOPE = re.compile(r"[!#-\[\]-~]+( [!#-\[\]-~]+)*")
 """scope-token, https://www.rfc-editor.org/rfc/rfc6749#section-3.3."""
 
+_SCOPES_KNOWN = "|".join([*sorted(SCOPES), _FHIR_SCOPE.pattern])
+
+
+def _told(pattern: str, description: str = "") -> Meta:
+    """Return what tells the schema how a text must look; `_wrong` judges it, and says all that is wrong at once."""
+    return Meta(description=description or None, extra_json_schema={"pattern": f"^({pattern})$"})
+
+
+Scope = Annotated[str, _told(_SCOPES_KNOWN)]
+JWK_PRIVATE = ("d", "k")
+Jwk = Annotated[dict[str, Any], Meta(extra_json_schema={"propertyNames": {"not": {"enum": list(JWK_PRIVATE)}}})]
+
 
 class PublicKeys(Struct, frozen=True):
     """A JWK Set (RFC 7517 section 5); the keys are judged when they are used."""
 
-    keys: list[dict[str, Any]]
+    keys: list[Jwk]
 
 
 class Client(Record, frozen=True):
@@ -57,7 +69,7 @@ class Client(Record, frozen=True):
 
     client_id: str
     purpose: Purpose
-    scopes: tuple[str, ...]
+    scopes: tuple[Scope, ...]
     role: str | None = None
     person: str | None = None
     jwks: PublicKeys | None = None
@@ -77,9 +89,9 @@ class Endpoint(Record, frozen=True):
     url: str = ""
     format: str = "fhir"
     purpose: Purpose | None = None
-    token_url: str | None = None
-    client_id: str | None = None
-    scope: str | None = None
+    token_url: Annotated[str, _told(_ADDRESS.pattern)] | None = None
+    client_id: Annotated[str, _told(_CLIENT_ID.pattern)] | None = None
+    scope: Annotated[str, _told(_SCOPE.pattern)] | None = None
 
     @property
     def token(self) -> TokenWanted | None:
@@ -92,7 +104,7 @@ class Endpoint(Record, frozen=True):
 class Entry(Record, frozen=True):
     """One organisation of the directory. `bsn_article` is the article that lets it have a BSN; without it it never gets one."""
 
-    id: str
+    id: Annotated[str, _told(_ID.pattern, "The id of the address.")]
     name: str
     kind: OrganisationKind
     identifiers: tuple[Identifier, ...] = ()
@@ -262,7 +274,7 @@ def _wrong_client(client: Client, pointer: str, entry: Entry, snapshot: Snapshot
     if (client.jwks is None) == (client.jwks_url is None):
         remedy = "give the public keys as jwks, or their address as jwksUrl"
         findings.append(Finding(pointer=f"{pointer}/jwks", code="keys", remedy=remedy))
-    if client.jwks is not None and any("d" in key or "k" in key for key in client.jwks.keys):
+    if client.jwks is not None and any(name in key for key in client.jwks.keys for name in JWK_PRIVATE):
         remedy = "leave private keys at home: a directory holds public keys only"
         findings.append(Finding(pointer=f"{pointer}/jwks", code="private-key", remedy=remedy))
     return findings

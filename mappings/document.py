@@ -110,7 +110,8 @@ class Schema:
     def __init__(self, source: bytes) -> None:
         """Compile. Raises FormatError."""
         try:
-            self._validator = jsonschema_rs.validator_for(json.loads(source), retriever=_refuse)
+            self.source = json.loads(source)
+            self._validator = jsonschema_rs.validator_for(self.source, retriever=_refuse)
         except (ValueError, TypeError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError):
             raise FormatError("schema.json: expected a JSON Schema without references to other documents") from None
 

@@ -151,7 +151,8 @@ def loss_of(bundle: Resource, index: Index, rendered: list[Resource]) -> tuple[s
         if resource := entry.get("resource"):
             name = index.targets[entry.get("fullUrl") or f"{resource['resourceType']}/{resource['id']}"]
             carried = own.get(name) or (teams[0] if teams and resource["resourceType"] == "CareTeam" else {})
-            lost += [f"{here}/resource{pointer}" for pointer in _lost(resource, carried, index)]
+            if resource != carried:
+                lost += [f"{here}/resource{pointer}" for pointer in _lost(resource, carried, index)]
     return tuple(lost)
 
 

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterator
+from typing import NoReturn
 
 import pytest
 import services
@@ -11,7 +12,7 @@ from stage import Servers, running_servers
 NOT_RUN = "not run: "
 
 
-def not_run(missing: services.MissingServiceError) -> None:
+def not_run(missing: services.MissingServiceError) -> NoReturn:
     """Fail in CI, where every service must be there; elsewhere skip, so that the summary counts it."""
     reason = f"{missing} missing"
     if os.environ.get("CI") == "true":

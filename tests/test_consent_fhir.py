@@ -25,6 +25,7 @@ from consent.choice import (
     RecipientSelector,
     RecipientType,
     check_choices,
+    says_nothing,
 )
 from consent.errors import ConsentError
 from consent.fhir import choice_to_consent, consent_to_choice, resident_of
@@ -62,7 +63,7 @@ CHOICES = {"plain": PLAIN, "full": FULL, "several": SEVERAL, "kind": KIND}
 # ---- any choice that the gateway accepts
 
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=12).filter(
-    str.strip
+    lambda text: not says_nothing(text)
 )
 ids = st.text(alphabet="abcXYZ019-.", min_size=1, max_size=64)
 days = st.dates(min_value=date(1, 1, 1))

@@ -32,6 +32,7 @@ RUNBOOK = (ROOT / "deploy" / "README.md").read_text()
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "deploy").rglob("*.md")])
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+NPM: dict[str, str] = json.loads((ROOT / "tests" / "clients" / "package.json").read_text())["dependencies"]
 YAML_FILES = sorted([*(ROOT / "deploy").rglob("*.yaml"), ROOT / "publiccode.yml"])
 DEMO_ONLY = {"failpoint", "clock_offset_seconds"}
 PATIENCE_SECONDS = 60
@@ -150,8 +151,17 @@ def test_every_dependency_has_its_reason_in_contributing() -> None:
     project = PROJECT["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
     names = {re.split(r"[\[><=]", line)[0] for line in wanted}
+    names |= {spec.removeprefix("npm:").partition("@")[0] if ":" in spec else name for name, spec in NPM.items()}
     with_reason = dict(re.findall(r"^\| `([^`]+)` \| (\S[^|]*) \|", CONTRIBUTING, re.MULTILINE))
     assert names <= with_reason.keys()
+
+
+def test_the_lock_file_of_the_npm_clients_is_for_these_versions_and_names_no_host() -> None:
+    """Made with `--omit-lockfile-registry-resolved`: what is installed comes from wherever npm is told to look."""
+    locked = json.loads((ROOT / "tests" / "clients" / "package-lock.json").read_text())["packages"]
+    assert locked[""]["dependencies"] == NPM
+    assert all(re.search(r"(^|@)\d+\.\d+\.\d+$", version) for version in NPM.values())
+    assert [name for name, package in locked.items() if "resolved" in package] == []
 
 
 @pytest.mark.parametrize("path", YAML_FILES, ids=lambda path: path.name)

@@ -579,6 +579,8 @@ async def test_every_answer_under_v1_tells_its_version(shared: World) -> None:
     answered = {
         "GET /v1/formats": await team.ask("GET", "/v1/formats"),
         "GET /v1/asyncapi.json": await team.ask("GET", "/v1/asyncapi.json"),
+        "GET /v1/openapi.json": await team.ask("GET", "/v1/openapi.json"),
+        "GET /v1/docs": await team.ask("GET", "/v1/docs"),
         "POST /v1/plans": sent,
         "GET /v1/plans/{id}": await team.ask("GET", f"/v1/plans/{plan_id}"),
         "POST /v1/resident-queries": await team.ask("POST", "/v1/resident-queries", json_body={"bsn": BSNS[0]}),

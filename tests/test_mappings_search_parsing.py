@@ -90,6 +90,7 @@ def test_conditions_are_understood(url: str, expected: tuple[Condition, ...]) ->
 
 CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
     "_count=10": ("a page", {"count": 10}),
+    "_count=150": ("a page of as many digits as the largest", {"count": 150}),
     "_count=0": ("only how many", {"count": 0, "summary": "count"}),
     "_count=000": ("only how many, in other words", {"count": 0, "summary": "count"}),
     "_count=0&_summary=true": ("only how many, not a summary too", {"count": 0, "summary": "count"}),

@@ -6,6 +6,7 @@ from searches import BSN, URL, hashed, parsed, refused, tokens
 from mappings.identifiers import BSN_SYSTEM
 from mappings.search.links import query_string
 from mappings.search.parsing import parse_query
+from mappings.search.query import Tokens
 
 VALUE, MODIFIER, CHAIN, MANY = "value", "modifier", "chain", "too-many"
 
@@ -39,6 +40,8 @@ REFUSED: dict[str, tuple[str, str]] = {
     "Task?status.identifier=1": (CHAIN, "status.identifier"),
     "Task?patient.organization.identifier=1": (CHAIN, "patient.organization.identifier"),
     "Task?patient._has:Task:patient:status=a": (CHAIN, "patient._has:Task:patient:status"),
+    "Goal?_has=1": (CHAIN, "_has"),
+    "Goal?_has:Task=1": (CHAIN, "_has:Task"),
     "Goal?_has:Task:focus=1": (CHAIN, "_has:Task:focus"),
     "Goal?_has:Task:patient:status=a": (CHAIN, "_has:Task:patient:status"),
     "Goal?_has:Task:focus:nonsense=a": (CHAIN, "_has:Task:focus:nonsense"),
@@ -123,6 +126,16 @@ def test_too_many_parameters_are_refused() -> None:
     assert len(parsed("Task", "&".join(f"status={at}" for at in range(100))).conditions) == 100
     (finding,) = refused("Task", "&".join(f"status={at}" for at in range(101)))
     assert (finding.pointer, finding.code) == ("", MANY)
+
+
+def test_a_hundred_values_are_read() -> None:
+    """Of a parameter, an order and a list of elements."""
+    values = ",".join(f"a{at}" for at in range(100))
+    (condition,) = parsed("Task", f"status={values}").conditions
+    assert isinstance(condition, Tokens)
+    assert len(condition.any_of) == 100
+    names = ",".join("a" * at for at in range(1, 65))
+    assert len(parsed("Task", f"_elements={names},{','.join(['b'] * 36)}").elements) == 65
 
 
 def test_a_type_without_a_table_is_refused() -> None:

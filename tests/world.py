@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import msgspec
 from aiohttp import web
+from described import DescribedClient
 from receivers import Receiver
 
 from gateway.callers import new_key, public_jwks, read_private_key, write_private_key
@@ -118,9 +119,8 @@ async def open_world(tmp_path: Path, **known: Any) -> AsyncIterator[World]:
             for party in PARTIES
         }
         about = Known(gateway.public_url, gateway.gatekeeper.token_url, contacts, {}, {})
-        clients = {
-            name: GatewayClient(session, gateway.public_url, await fetch_token(session, about, name))
-            for name in contacts
+        clients: dict[str, GatewayClient] = {
+            name: DescribedClient(session, gateway, await fetch_token(session, about, name)) for name in contacts
         }
         yield World(gateway, tmp_path, clients, receivers, about, session)
 

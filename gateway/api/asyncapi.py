@@ -17,7 +17,6 @@ from gateway.render import media_type
 
 async def show_asyncapi(call: Call) -> web.Response:
     """GET /v1/asyncapi.json."""
-    call.query()
     return answer(described(call.gateway.public_url, call.gateway.shelf.names()))
 
 

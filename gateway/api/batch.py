@@ -14,6 +14,7 @@ from gateway.api.call import Call
 from gateway.api.dispatch import RESOURCE_ROUTES
 from gateway.api.fhir import MEDIA_TYPES, as_fhir, outcome_of, receive_transaction
 from gateway.api.resources import base_url
+from gateway.api.route import Route
 from gateway.errors import Refusal, refusal, refused
 from gateway.render import FHIR_JSON
 from mappings.document import parse_document
@@ -25,8 +26,8 @@ MAX_ENTRIES = 200
 
 _CONDITIONS = {"ifMatch": "If-Match", "ifNoneMatch": "If-None-Match", "ifNoneExist": "If-None-Exist"}
 _ROUTES = tuple(
-    (method, re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(path))), handler)
-    for method, path, handler in RESOURCE_ROUTES
+    (route, re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(route.path.removeprefix("/fhir")))))
+    for route in RESOURCE_ROUTES
 )
 
 
@@ -40,7 +41,6 @@ async def receive_bundle(call: Call) -> web.Response:
         raise refused(error) from error
     if not isinstance(bundle, dict) or (bundle.get("resourceType"), bundle.get("type")) != ("Bundle", "batch"):
         return await receive_transaction(call)
-    call.query()
     entries = bundle.get("entry", [])
     if not isinstance(entries, list) or len(entries) > MAX_ENTRIES:
         raise refusal("document", "/entry", f"give a list of at most {MAX_ENTRIES} entries")
@@ -61,8 +61,7 @@ class EntryRequest:
         relative = URL(url.removeprefix(f"{base_url(call)}/"), encoded=False)
         self.query = MultiDictProxy(MultiDict(relative.query))
         self.method, self._resource = method, entry.get("resource")
-        found = _route(method, f"/{unquote(relative.path).lstrip('/')}")
-        self.handler, self.match_info = found
+        self.route, self.match_info = _route(method, f"/{unquote(relative.path).lstrip('/')}")
         headers = CIMultiDict({"Accept": FHIR_JSON})
         for name, header in _CONDITIONS.items():
             if isinstance(request.get(name), str):
@@ -75,10 +74,10 @@ class EntryRequest:
         return msgspec.json.encode(self._resource)
 
 
-def _route(method: str, path: str) -> tuple[Any, dict[str, str]]:
-    for offered, pattern, handler in _ROUTES:
-        if offered == method and (found := pattern.fullmatch(path)):
-            return handler, found.groupdict()
+def _route(method: str, path: str) -> tuple[Route, dict[str, str]]:
+    for route, pattern in _ROUTES:
+        if route.method == method and (found := pattern.fullmatch(path)):
+            return route, found.groupdict()
     raise refusal("method", "/request", "a batch takes GET, POST and PUT of what is offered on its own")
 
 
@@ -86,9 +85,9 @@ async def _answered(call: Call, entry: Any, place: str) -> Resource:
     """Answer one entry; what is wrong with it is its own."""
     try:
         request = EntryRequest(call, entry)
-        response = await request.handler(
-            Call(gateway=call.gateway, http=cast("web.Request", request), caller=call.caller)
-        )
+        http = cast("web.Request", request)
+        asked = Call(gateway=call.gateway, http=http, route=request.route, caller=call.caller)
+        response = await request.route.handler(asked)
     except Refusal as error:
         told = outcome_of(error, place)
         return {"response": {"status": str(told.status), "outcome": _body(told)}}

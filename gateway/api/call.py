@@ -8,6 +8,8 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
+from gateway.api.query import PLAIN
+from gateway.api.route import Route
 from gateway.callers import Caller
 from gateway.errors import Refusal, refusal
 from gateway.wiring import Gateway
@@ -16,8 +18,6 @@ from mappings.errors import Finding
 Wanted = TypeVar("Wanted")
 
 MAX_KEY_LENGTH = 255
-PAGE_LIMIT = 200
-PAGE_DEFAULT = 50
 VERSION_HEADER = {"API-Version": "1.0.0"}
 
 
@@ -26,6 +26,8 @@ class Call(Struct, frozen=True, kw_only=True):
 
     gateway: Gateway
     http: web.Request
+    route: Route
+    asked: Struct | None = None
     caller: Caller | None = None
 
     @property
@@ -42,27 +44,22 @@ class Call(Struct, frozen=True, kw_only=True):
             raise Refusal("not-found")
         return value
 
-    def query(self, *allowed: str) -> Mapping[str, str]:
-        """Return the query parameters. Raises Refusal on one that this route does not know, or that comes twice."""
-        for name, value in self.http.query.items():
-            if name not in allowed or len(self.http.query.getall(name)) > 1:
-                raise refusal(
-                    "parameter", f"/{name}", "this route takes, each once: " + (", ".join(allowed) or "nothing")
-                )
-            if value and not _PLAIN.fullmatch(value):
-                raise refusal("parameter", f"/{name}", "give at most 64 printable characters")
-        return dict(self.http.query)
+    def query(self, wanted: type[Wanted]) -> Wanted:
+        """Return the query parameters, which were checked against the route's own table: `wanted` names that table's type."""
+        if not isinstance(self.asked, wanted):
+            raise TypeError("a handler asks for other parameters than its route takes")
+        return self.asked
 
     async def body(self, wanted: type[Wanted]) -> Wanted:
-        """Return the JSON body as `wanted`. Raises Refusal that names the place, never the value."""
+        """Return the JSON body as `wanted`, which the route says it takes. Raises Refusal that names the place, never the value."""
+        if self.route.operation is None or self.route.operation.takes is not wanted:
+            raise TypeError("a handler reads another body than its route takes")
         if self.http.content_type not in {"application/json", ""}:
             raise refusal("media-type", "", "send application/json")
         return decoded(await self.http.read(), wanted)
 
 
-_PLAIN = re.compile(r"[!-~]{1,64}")
-"""What ids, names and cursors look like: visible ASCII, and no longer than their columns."""
-
+_PLAIN = re.compile(PLAIN)
 _PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 _STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
 _KINDS = (
@@ -76,11 +73,28 @@ _KINDS = (
 def decoded(body: bytes, wanted: type[Wanted]) -> Wanted:
     """Decode JSON into `wanted`. Raises Refusal: json when it is none, document when it is another shape."""
     try:
-        return msgspec.json.decode(body, type=wanted)
+        try:
+            return msgspec.json.decode(body, type=wanted)
+        except msgspec.ValidationError as error:
+            if not _WHOLE.match(str(error)):
+                raise
+            return msgspec.convert(_whole(msgspec.json.decode(body)), wanted)
     except msgspec.ValidationError as error:
         raise Refusal("document", [_finding(str(error))]) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refusal("json") from error
+
+
+_WHOLE = re.compile(r"Expected `int( \| null)?`, got `float`")
+
+
+def _whole(value: Any) -> Any:
+    """Return JSON with 1.0 as 1: to a JSON Schema both are integers (2020-12, 4.2.3)."""
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _whole(each) for name, each in value.items()}
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _finding(message: str) -> Finding:
@@ -94,14 +108,6 @@ def _finding(message: str) -> Finding:
             known = field.group(1) if field and code == "missing" else ""
             return Finding(pointer=pointer, code=code, remedy=remedy.format(field=known))
     return Finding(pointer=pointer, code="value", remedy="use a value that the API describes")
-
-
-def page_of(query: Mapping[str, str]) -> tuple[str, int]:
-    """Return (cursor, limit). Raises Refusal."""
-    text = query.get("limit", str(PAGE_DEFAULT))
-    if not re.fullmatch(r"[1-9]\d{0,5}", text):
-        raise refusal("parameter", "/limit", f"give a number from 1 to {PAGE_LIMIT}")
-    return query.get("cursor", ""), min(int(text), PAGE_LIMIT)
 
 
 def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:

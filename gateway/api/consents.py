@@ -20,7 +20,7 @@ from consent.choice import Choice
 from consent.errors import ConsentError
 from consent.fhir import choice_to_consent, consent_to_choice, place_in_consent, resident_of
 from gateway.api.call import Call
-from gateway.api.edits import as_preferred, sent, version_wanted
+from gateway.api.edits import as_preferred, only_format, sent, version_wanted
 from gateway.api.fhir import as_fhir
 from gateway.api.records import is_count, is_match, page_of, question_of, require_scopes
 from gateway.api.residents import plans_made
@@ -97,7 +97,7 @@ async def create_consent(call: Call) -> web.Response:
     type_of(call, "create")
     require_scopes(call, "Consent", "cr", READ, WRITE)
     require_json(call)
-    only(call, "_format", "_pretty")
+    only_format(call)
     for name in ("If-None-Exist", "Idempotency-Key"):
         if name in call.http.headers:
             raise refusal(
@@ -116,7 +116,7 @@ async def update_consent(call: Call) -> web.Response:
     _, choice_id = place_of(call, "update")
     require_scopes(call, "Consent", "ru", READ, WRITE)
     require_json(call)
-    only(call, "_format", "_pretty")
+    only_format(call)
     wanted = version_wanted(call)
     resource = await sent(call, "Consent")
     if resource.get("id") != choice_id:

@@ -1,12 +1,16 @@
 """`/v1/deliveries` and `/v1/receipts`: what is on its way, what left, and what was refused. No content."""
 
-from typing import get_args
+from datetime import datetime
+from typing import Annotated, get_args
 
 from aiohttp import web
+from msgspec import Struct
 from msgspec.structs import replace
 
 from consent.catalogue import Ground
-from gateway.api.call import Call, answer, page_of
+from gateway.api.call import Call, answer
+from gateway.api.query import Page
+from gateway.api.shapes import codes
 from gateway.errors import Refusal, refusal
 from gateway.store import deliveries as rows
 from gateway.store import plans as plan_rows
@@ -14,36 +18,108 @@ from gateway.store import receipts as receipt_rows
 from gateway.store.deliveries import DeliveryRow
 from gateway.store.engine import Transaction
 from gateway.store.receipts import PartLine, ReceiptRow
-from gateway.store.tables import DELIVERY_STATES
+from gateway.store.tables import DELIVERY_STATES, DeliveryState
+from mappings.audit import Exit
+from mappings.codes import DOMAINS, KINDS
+
+
+class DeliveryPage(Page, frozen=True, kw_only=True):
+    """One page of deliveries."""
+
+    state: DeliveryState | None = None
+
+
+class DeliveryItem(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A delivery without its content. `planVersion` counts what its reader can know of; `sequence` is per recipient, without gaps."""
+
+    id: str
+    plan_id: str
+    plan_version: int | None
+    recipient: str
+    adapter: Annotated[str, codes("webhook", "fhir", "amqp")]
+    state: Annotated[str, codes(*DELIVERY_STATES)]
+    reason: str | None
+    sequence: int | None
+    attempts: int
+    next_attempt_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    receipt_id: str | None
+
+
+class Deliveries(Struct, frozen=True, kw_only=True):
+    """A page of deliveries; `next` is the cursor of the next page, null on the last."""
+
+    items: tuple[DeliveryItem, ...]
+    next: str | None
+
+
+class ReceiptPart(Struct, frozen=True, kw_only=True, rename="camel"):
+    """One part that left, and the ground on which it did."""
+
+    part_id: str
+    kind: Annotated[str, codes(*KINDS)]
+    domain: Annotated[str, codes(*DOMAINS)] | None
+    ground: Annotated[str, codes(*get_args(Ground))]
+    article: str
+    choice_ids: tuple[str, ...]
+
+
+class ChoiceUsed(Struct, frozen=True, kw_only=True):
+    """Which version of which choice."""
+
+    id: str
+    version: int
+
+
+class ReceiptItem(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What left or was read, or was refused. `ground` is what its parts share, or the first of them in the order of the catalogue."""
+
+    id: str
+    exit: Annotated[str, codes(*get_args(Exit))]
+    delivery_id: str | None
+    recipient: str
+    plan_id: str
+    plan_version: int | None
+    parts: tuple[ReceiptPart, ...]
+    ground: Annotated[str, codes(*get_args(Ground))] | None
+    article: str | None
+    choices: tuple[ChoiceUsed, ...]
+    sha256: str | None
+    at: datetime
+    refused: bool
+    code: str
+
+
+class Receipts(Struct, frozen=True, kw_only=True):
+    """A page of receipts; `next` is the cursor of the next page, null on the last."""
+
+    items: tuple[ReceiptItem, ...]
+    next: str | None
 
 
 async def list_deliveries(call: Call) -> web.Response:
     """GET /v1/deliveries: all for the administrator, those of its plans for a team, its own for a recipient."""
-    query = call.query("planId", "recipient", "state", "cursor", "limit")
-    state = query.get("state")
-    if state is not None and state not in DELIVERY_STATES:
-        raise refusal("parameter", "/state", "the states are " + ", ".join(DELIVERY_STATES))
-    after, limit = page_of(query)
+    page = call.query(DeliveryPage)
     found = await call.gateway.store.read(
         lambda tx: rows.list_deliveries(
             tx,
-            plan_id=query.get("planId"),
-            recipient=query.get("recipient"),
-            state=state,
+            plan_id=page.plan_id,
+            recipient=page.recipient,
+            state=page.state,
             viewer=None if call.by.is_admin else call.by.organisation,
-            after=after,
-            limit=limit + 1,
+            after=page.cursor,
+            limit=page.rows + 1,
         )
     )
-    shown = found[:limit]
+    shown = found[: page.rows]
     own = await own_plans(call, {row.plan for row in shown})
-    items = [delivery_item(row, is_own=row.plan in own) for row in shown]
-    return answer({"items": items, "next": shown[-1].id if len(found) > limit else None})
+    items = tuple(delivery_item(row, is_own=row.plan in own) for row in shown)
+    return answer(Deliveries(items=items, next=shown[-1].id if len(found) > page.rows else None))
 
 
 async def show_delivery(call: Call) -> web.Response:
     """GET /v1/deliveries/{id}."""
-    call.query()
     row, is_own = await _one(call)
     return answer(delivery_item(row, is_own=is_own))
 
@@ -62,22 +138,21 @@ async def stop_delivery(call: Call) -> web.Response:
 
 async def list_receipts(call: Call) -> web.Response:
     """GET /v1/receipts: of its plans for a team, its own for a recipient, all for the administrator."""
-    query = call.query("planId", "recipient", "cursor", "limit")
-    after, limit = page_of(query)
+    page = call.query(Page)
     found = await call.gateway.store.read(
         lambda tx: receipt_rows.list_receipts(
             tx,
-            plan_id=query.get("planId"),
-            recipient=query.get("recipient"),
+            plan_id=page.plan_id,
+            recipient=page.recipient,
             viewer=None if call.by.is_admin else call.by.organisation,
-            after=after,
-            limit=limit + 1,
+            after=page.cursor,
+            limit=page.rows + 1,
         )
     )
-    shown = found[:limit]
+    shown = found[: page.rows]
     own = await own_plans(call, {row.plan for row in shown})
-    items = [_receipt(as_known(call, row, is_own=row.plan in own), is_own=row.plan in own) for row in shown]
-    return answer({"items": items, "next": shown[-1].id if len(found) > limit else None})
+    items = tuple(_receipt(as_known(call, row, is_own=row.plan in own), is_own=row.plan in own) for row in shown)
+    return answer(Receipts(items=items, next=shown[-1].id if len(found) > page.rows else None))
 
 
 async def own_plans(call: Call, plan_ids: set[str]) -> frozenset[str]:
@@ -113,23 +188,23 @@ async def _moved(call: Call, move: "rows.Move", remedy: str) -> web.Response:
     return answer(delivery_item(moved, is_own=True))
 
 
-def delivery_item(row: DeliveryRow, *, is_own: bool) -> dict[str, object]:
+def delivery_item(row: DeliveryRow, *, is_own: bool) -> DeliveryItem:
     """Tell a delivery. Its recipient knows versions of its own view only: the plan's would tell of hidden changes."""
-    return {
-        "id": row.id,
-        "planId": row.plan,
-        "planVersion": row.plan_version if is_own else row.view_version,
-        "recipient": row.recipient,
-        "adapter": row.adapter,
-        "state": row.state,
-        "reason": row.reason,
-        "sequence": row.sequence,
-        "attempts": row.attempts,
-        "nextAttemptAt": row.next_attempt_at,
-        "createdAt": row.created_at,
-        "updatedAt": row.updated_at,
-        "receiptId": row.receipt,
-    }
+    return DeliveryItem(
+        id=row.id,
+        plan_id=row.plan,
+        plan_version=row.plan_version if is_own else row.view_version,
+        recipient=row.recipient,
+        adapter=row.adapter,
+        state=row.state,
+        reason=row.reason,
+        sequence=row.sequence,
+        attempts=row.attempts,
+        next_attempt_at=row.next_attempt_at,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        receipt_id=row.receipt,
+    )
 
 
 def as_known(call: Call, row: ReceiptRow, *, is_own: bool) -> ReceiptRow:
@@ -144,37 +219,36 @@ def _known_id(call: Call, row: ReceiptRow, part_id: str) -> str:
     return f"{call.gateway.master.pseudonym(row.recipient, resident)}.{kind}" if dot else part_id
 
 
-def _receipt(row: ReceiptRow, *, is_own: bool) -> dict[str, object]:
-    """Tell a receipt. `ground` is the one that its parts share, or the first of them in the order of the catalogue."""
+def _receipt(row: ReceiptRow, *, is_own: bool) -> ReceiptItem:
     first = min(row.parts, key=lambda part: _GROUND_ORDER.index(part.ground), default=None)
     used = {choice for part in row.parts for choice in part.choices}
-    return {
-        "id": row.id,
-        "exit": row.exit,
-        "deliveryId": row.delivery,
-        "recipient": row.recipient,
-        "planId": row.plan,
-        "planVersion": row.plan_version if is_own else row.view_version,
-        "parts": [_part(part) for part in row.parts],
-        "ground": first.ground if first else None,
-        "article": first.article if first else None,
-        "choices": [{"id": choice, "version": version} for choice, version in sorted(used)],
-        "sha256": row.sha256,
-        "at": row.at,
-        "refused": row.refused,
-        "code": row.code,
-    }
+    return ReceiptItem(
+        id=row.id,
+        exit=row.exit,
+        delivery_id=row.delivery,
+        recipient=row.recipient,
+        plan_id=row.plan,
+        plan_version=row.plan_version if is_own else row.view_version,
+        parts=tuple(_part(part) for part in row.parts),
+        ground=first.ground if first else None,
+        article=first.article if first else None,
+        choices=tuple(ChoiceUsed(id=choice, version=version) for choice, version in sorted(used)),
+        sha256=row.sha256,
+        at=row.at,
+        refused=row.refused,
+        code=row.code,
+    )
 
 
 _GROUND_ORDER: tuple[str, ...] = get_args(Ground)
 
 
-def _part(part: PartLine) -> dict[str, object]:
-    return {
-        "partId": part.part_id,
-        "kind": part.kind,
-        "domain": part.domain,
-        "ground": part.ground,
-        "article": part.article,
-        "choiceIds": [choice for choice, _ in part.choices],
-    }
+def _part(part: PartLine) -> ReceiptPart:
+    return ReceiptPart(
+        part_id=part.part_id,
+        kind=part.kind,
+        domain=part.domain,
+        ground=part.ground,
+        article=part.article,
+        choice_ids=tuple(choice for choice, _ in part.choices),
+    )

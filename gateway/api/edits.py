@@ -10,7 +10,7 @@ from aiohttp import web
 from gateway.api.call import Call, idempotency_key
 from gateway.api.fhir import MEDIA_TYPES, as_fhir
 from gateway.api.interactions import INTERACTIONS
-from gateway.api.resources import base_url, parsed, place_of, require_json, told, type_of
+from gateway.api.resources import base_url, only, parsed, place_of, require_json, told, type_of
 from gateway.errors import Refusal, refusal, refused
 from gateway.render import FHIR_JSON
 from gateway.searching import Answer
@@ -20,11 +20,18 @@ from mappings.edge import check_resource
 from mappings.elements import Resource
 from mappings.errors import MappingError
 from mappings.outcome import expression_of, issue, outcome
+from mappings.search.query import Condition, Tokens
 
 JSON_PATCH = "application/json-patch+json"
 
 _ETAG = re.compile(r'\s*(?:W/)?"([A-Za-z0-9\-.]{1,64})"\s*')
 _RETURN = re.compile(r"return\s*=\s*(minimal|representation|OperationOutcome)")
+
+_FORMAT = ("_format", "_pretty")
+"""Parameters that stand with any interaction (https://hl7.org/fhir/R4/http.html#general)."""
+
+_WITHOUT_IDENTIFIER = frozenset({"ClinicalImpression", "Condition", "Goal", "RelatedPerson", "ServiceRequest", "Task"})
+"""Types that a plan keeps without their identifier: a condition on it would never match, and each repeat would make one more."""
 
 
 async def create_resource(call: Call) -> web.Response:
@@ -32,13 +39,19 @@ async def create_resource(call: Call) -> web.Response:
     resource_type = type_of(call, "create")
     call.by.require_each([(resource_type, "c"), (resource_type, "r")])
     require_json(call)
-    call.query()
+    only_format(call, "put what must not exist yet in the header If-None-Exist")
     resource = await sent(call, resource_type)
     if (condition := call.http.headers.get("If-None-Exist")) is not None:
         call.by.require_each([(resource_type, "s")])
         query = parsed(call, resource_type, parse_qsl(condition, keep_blank_values=True), is_post=True)
         if not query.conditions or query.ignored:
             raise refusal("parameter", "/If-None-Exist", "give search parameters that this type has")
+        if resource_type in _WITHOUT_IDENTIFIER and any(_is_identifier(each) for each in query.conditions):
+            raise refusal(
+                "parameter",
+                "/If-None-Exist",
+                f"of {resource_type} no identifier is kept: give what is (focus, owner, code), or send an Idempotency-Key",
+            )
         found = await call.gateway.searching.matching(call.by, query)
         if len(found) > 1:
             raise Refusal("several")
@@ -54,7 +67,7 @@ async def update_resource(call: Call) -> web.Response:
     resource_type, resource_id = place_of(call, "update")
     call.by.require_each([(resource_type, "u"), (resource_type, "r")])
     require_json(call)
-    call.query()
+    only_format(call)
     version = version_wanted(call)
     resource = await sent(call, resource_type)
     if resource.get("id") != resource_id:
@@ -69,7 +82,7 @@ async def patch_resource(call: Call) -> web.Response:
     name = place_of(call, "patch")
     call.by.require_each([(name[0], "u"), (name[0], "r")])
     require_json(call)
-    call.query()
+    only_format(call)
     version = version_wanted(call)
     if call.http.content_type != JSON_PATCH:
         raise refusal("media-type", "", f"send {JSON_PATCH}")
@@ -85,7 +98,7 @@ async def validate_resource(call: Call) -> web.Response:
     if resource_type not in INTERACTIONS:
         raise Refusal("not-found")
     require_json(call)
-    call.query("mode", "profile")
+    only(call, "mode", "profile", *_FORMAT)
     resource, root = await _document(call), ""
     if resource.get("resourceType") == "Parameters":
         resource, root = _parameter(resource)
@@ -124,6 +137,17 @@ def _parameter(parameters: Resource) -> tuple[Resource, str]:
         if isinstance(each, dict) and each.get("name") == "resource" and isinstance(each.get("resource"), dict):
             return each["resource"], f"/parameter/{position}/resource"
     raise refusal("document", "/parameter", "give a parameter named resource")
+
+
+def only_format(call: Call, remedy: str = "leave it out: what to do stands in the body") -> None:
+    """Raise Refusal on a parameter that says anything but how to answer."""
+    for name in call.http.query:
+        if name not in _FORMAT:
+            raise refusal("parameter", f"/{name}", remedy)
+
+
+def _is_identifier(condition: Condition) -> bool:
+    return isinstance(condition, Tokens) and condition.param == "identifier"
 
 
 def version_wanted(call: Call) -> str:

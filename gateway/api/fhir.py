@@ -23,7 +23,6 @@ _LETTER = {"POST": "c", "PUT": "u"}
 
 async def receive_transaction(call: Call) -> web.Response:
     """Take a plan in, whole or not at all."""
-    call.query()
     if call.http.content_type not in MEDIA_TYPES:
         raise refusal("media-type", "", f"send {FHIR_JSON}")
     with call.gateway.pressure.admitted():

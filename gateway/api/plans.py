@@ -1,17 +1,74 @@
 """`/v1/plans`: plans in, and plans as the caller may see them."""
 
 from collections.abc import Iterable
+from typing import Annotated, Literal, get_args
 
 from aiohttp import web
+from msgspec import Struct
 
 from gateway.api.call import VERSION_HEADER, Call, answer, etag, idempotency_key
+from gateway.api.query import FormatSent, FormatWanted
+from gateway.api.shapes import codes
 from gateway.errors import refusal
 from gateway.intake import Received
 from gateway.render import FHIR, FHIR_JSON, UnknownFormatError, media_type
 from gateway.shelf import Shelf
 from mappings.format import Format
+from mappings.quality import Severity
 
+Outcome = Literal["created", "changed", "unchanged"]
 _OWN_TYPE = media_type("*").partition("*")
+
+
+class ResidentNamed(Struct, frozen=True, kw_only=True):
+    """A resident's id here, and what the document calls them."""
+
+    id: str
+    reference: str
+
+
+class Remark(Struct, frozen=True, kw_only=True):
+    """One thing to look at before the plan is shared; it blocks nothing. `pointer` is RFC 6901, empty for the plan as a whole."""
+
+    code: str
+    severity: Severity
+    pointer: str
+    nl: str
+    en: str
+
+
+class Lost(Struct, frozen=True, kw_only=True):
+    """A place of the document that the plan does not carry, and so never shares."""
+
+    pointer: str
+    reason: str
+
+
+class PlanReceived(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What became of a plan."""
+
+    plan_id: str
+    version: int
+    outcome: Annotated[str, codes(*get_args(Outcome))]
+    residents: tuple[ResidentNamed, ...]
+    deliveries: tuple[str, ...]
+    quality: tuple[Remark, ...]
+    loss: tuple[Lost, ...]
+
+
+class FormatOffered(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A format that can be read here; all but FHIR can be sent under their media type too."""
+
+    name: str
+    version: str
+    title: str
+    media_type: str
+
+
+class FormatsOffered(Struct, frozen=True):
+    """Every format."""
+
+    items: tuple[FormatOffered, ...]
 
 
 async def receive_plan(call: Call) -> web.Response:
@@ -32,7 +89,7 @@ async def _received(call: Call) -> web.Response:
 
 async def read_plan(call: Call) -> web.Response:
     """GET /v1/plans/{id}: what the caller may see, as FHIR or in a plan format."""
-    name = call.query("format").get("format", FHIR)
+    name = call.query(FormatWanted).format
     try:
         page = await call.gateway.reading.read(call.path("id"), call.by, name)
     except UnknownFormatError as error:
@@ -46,7 +103,7 @@ async def read_plan(call: Call) -> web.Response:
 def _format_in(call: Call) -> Format:
     """Return the format of the body, by ?format= or by the media type; both must agree that it is JSON."""
     shelf, media = call.gateway.shelf, call.http.content_type
-    asked = call.query("format").get("format")
+    asked = call.query(FormatSent).format
     own = media.startswith(_OWN_TYPE[0]) and media.endswith(_OWN_TYPE[2])
     if not own and media not in {"application/json", "application/octet-stream"}:
         raise refusal("media-type", "", f"send application/json with ?format=NAME, or {media_type('NAME')}")
@@ -63,35 +120,35 @@ def _offered(shelf: Shelf, extra: Iterable[str] = ()) -> str:
     return "the formats are " + ", ".join((*extra, *shelf.names()))
 
 
-def _told(received: Received) -> dict[str, object]:
+def _told(received: Received) -> PlanReceived:
     pointers = received.pointers
-    return {
-        "planId": received.plan_id,
-        "version": received.version,
-        "outcome": received.outcome,
-        "residents": [{"id": resident, "reference": name} for resident, name in received.residents.items()],
-        "deliveries": received.deliveries,
-        "quality": [
-            {
-                "code": finding.code,
-                "severity": finding.severity,
-                "pointer": pointers.get(finding.part or "", ""),
-                "nl": finding.nl,
-                "en": finding.en,
-            }
+    return PlanReceived(
+        plan_id=received.plan_id,
+        version=received.version,
+        outcome=received.outcome,
+        residents=tuple(ResidentNamed(id=resident, reference=name) for resident, name in received.residents.items()),
+        deliveries=received.deliveries,
+        quality=tuple(
+            Remark(
+                code=finding.code,
+                severity=finding.severity,
+                pointer=pointers.get(finding.part or "", ""),
+                nl=finding.nl,
+                en=finding.en,
+            )
             for finding in received.quality
-        ],
-        "loss": [{"pointer": loss.pointer, "reason": loss.reason} for loss in received.loss],
-    }
+        ),
+        loss=tuple(Lost(pointer=loss.pointer, reason=loss.reason) for loss in received.loss),
+    )
 
 
 async def list_formats(call: Call) -> web.Response:
     """GET /v1/formats: what can be sent and read here."""
-    call.query()
     found = [call.gateway.shelf.get(name) for name in call.gateway.shelf.names()]
-    items = [
-        {"name": form.name, "version": form.version, "title": form.title, "mediaType": media_type(form.name)}
+    own = [
+        FormatOffered(name=form.name, version=form.version, title=form.title, media_type=media_type(form.name))
         for form in found
         if form
     ]
-    return answer({"items": [{"name": FHIR, "version": "4.0.1", "title": "FHIR R4", "mediaType": FHIR_JSON}, *items]})
+    fhir = FormatOffered(name=FHIR, version="4.0.1", title="FHIR R4", media_type=FHIR_JSON)
+    return answer(FormatsOffered((fhir, *own)))

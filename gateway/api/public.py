@@ -1,24 +1,73 @@
 """What anybody may ask: tokens, keys, discovery and health. Nothing here knows a plan."""
 
+from typing import Annotated, Literal
+
+import msgspec
 from aiohttp import web
+from msgspec import Meta, Struct
 
 from gateway.api.call import Call, answer
-from gateway.callers import ALGORITHMS, OAuthError
+from gateway.api.shapes import codes
+from gateway.callers import ALGORITHMS, ASSERTION_TYPE, OAuthError
 from gateway.directory import SCOPES
 from gateway.store.engine import StoreError
 from gateway.store.plans import count_plans
 
+FORM = "application/x-www-form-urlencoded"
+
+
+class TokenForm(Struct, frozen=True, kw_only=True):
+    """A request for a token; further parameters are ignored, as RFC 6749 section 3.2 wants it."""
+
+    grant_type: Literal["client_credentials"]
+    client_assertion_type: Annotated[str, codes(ASSERTION_TYPE)]
+    client_assertion: Annotated[
+        str,
+        Meta(
+            description="A JWT by the client's key: iss = sub = the client id, aud = this address, exp at most 300 s ahead, jti once."
+        ),
+    ]
+    scope: Annotated[str, Meta(description="Scopes with one space between; all of the client's when left out.")] = ""
+
+
+class Token(Struct, frozen=True, kw_only=True):
+    """An access token, and for how many seconds it is good."""
+
+    access_token: str
+    token_type: Annotated[str, codes("bearer")]
+    expires_in: int
+    scope: str
+
+
+class TokenRefused(Struct, frozen=True):
+    """Why there is no token (RFC 6749 section 5.2)."""
+
+    error: Annotated[str, codes("invalid_request", "invalid_client", "invalid_scope", "unsupported_grant_type")]
+
 
 async def give_token(call: Call) -> web.Response:
     """POST /oauth/token: OAuth 2 client credentials with private_key_jwt (RFC 6749, RFC 7523)."""
-    form = {name: str(value) for name, value in (await call.http.post()).items()}
-    never_stored = {"Cache-Control": "no-store", "Pragma": "no-cache"}
     try:
-        return web.json_response(await call.gateway.gatekeeper.token(form), headers=never_stored)
+        granted = await call.gateway.gatekeeper.token(await _form(call.http))
     except OAuthError as error:
         call.gateway.log("token_refused", reason=error.reason)
-        status = 401 if error.error == "invalid_client" else 400
-        return web.json_response({"error": error.error}, status=status, headers=never_stored)
+        return _never_stored(TokenRefused(error.error), 401 if error.error == "invalid_client" else 400)
+    return _never_stored(Token(**granted), 200)
+
+
+async def _form(http: web.Request) -> dict[str, str]:
+    """Return the parameters of a token request. Raises OAuthError when it is no form (RFC 6749 section 3.2)."""
+    if http.content_type != FORM:
+        raise OAuthError("invalid_request", "content-type")
+    try:
+        return {name: str(value) for name, value in (await http.post()).items()}
+    except (LookupError, ValueError) as error:
+        raise OAuthError("invalid_request", "encoding") from error
+
+
+def _never_stored(told: "Token | TokenRefused", status: int) -> web.Response:
+    headers = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+    return web.Response(body=msgspec.json.encode(told), status=status, content_type="application/json", headers=headers)
 
 
 async def show_keys(call: Call) -> web.Response:

@@ -18,7 +18,6 @@ class Receipt(Struct, frozen=True, forbid_unknown_fields=True):
 
 async def pull_document(call: Call) -> web.Response:
     """GET /v1/deliveries/{id}/document: decided at this moment; 404 when nothing may be seen any more."""
-    call.query()
     delivery_id = call.path("id")
     document = await call.gateway.pulling.pull(delivery_id, call.by)
     headers = {
@@ -33,7 +32,6 @@ async def pull_document(call: Call) -> web.Response:
 
 async def confirm_document(call: Call) -> web.Response:
     """POST /v1/deliveries/{id}/receipts: the recipient got these bytes."""
-    call.query()
     receipt = await call.body(Receipt)
     row = await call.gateway.pulling.confirm(call.path("id"), receipt.sha256.lower(), call.by)
     return answer(delivery_item(row, is_own=False))

@@ -1,14 +1,18 @@
 """`/v1/residents`: choices, and what each organisation gets because of them."""
 
-from typing import get_args
+from datetime import date
+from typing import Annotated
 
 from aiohttp import web
-from msgspec import Struct
+from msgspec import Meta, Struct, field
 
+from consent.catalogue import Ground
 from consent.choice import Choice
-from consent.decide import Decision
+from consent.decide import Decision, ReasonCode
 from consent.explain import explain
 from gateway.api.call import Call, answer, etag, if_match
+from gateway.api.query import ViewWanted
+from gateway.api.shapes import codes
 from gateway.choosing import ChoiceSet
 from gateway.errors import Refusal, refusal
 from gateway.reading import Page, reader_of
@@ -17,7 +21,7 @@ from gateway.seal import sha256_hex
 from gateway.sight import Look
 from gateway.store import plans as plan_rows
 from gateway.store.plans import PlanRow
-from mappings.codes import Purpose
+from mappings.codes import DOMAINS, KINDS
 from mappings.identifiers import Bsn, IdentifierError
 from mappings.plan import AnyPart
 
@@ -25,14 +29,49 @@ from mappings.plan import AnyPart
 class Question(Struct, frozen=True, forbid_unknown_fields=True):
     """Body of a search for a resident: never in a URL."""
 
-    bsn: str
+    bsn: Annotated[
+        str,
+        Meta(description="Eight or nine digits that pass the 11-test.", extra_json_schema={"pattern": "^[0-9]{8,9}$"}),
+    ]
 
 
 class Choices(Struct, frozen=True, forbid_unknown_fields=True):
     """Body of PUT …/choices; `version` is what was read, for the reader's ease: If-Match decides."""
 
     choices: tuple[Choice, ...]
-    version: int | None = None
+    version: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+
+
+class ResidentFound(Struct, frozen=True):
+    """The id that a resident has here."""
+
+    id: str
+
+
+class ViewPart(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Whether an organisation gets one part, and why: as a code, and as a sentence in two languages."""
+
+    part_id: str
+    kind: Annotated[str, codes(*KINDS)]
+    domain: Annotated[str, codes(*DOMAINS)] | None
+    permitted: bool
+    code: ReasonCode
+    ground: Ground | None
+    article: str | None
+    choice_ids: tuple[str, ...]
+    starts_on: date | None = field(name="from")
+    ends_on: date | None = field(name="until")
+    nl: str
+    en: str
+
+
+class View(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What an organisation gets of a plan. `version` and `sha256` are those of its next delivery, null when it gets nothing."""
+
+    plan_id: str
+    version: int | None
+    sha256: str | None
+    parts: tuple[ViewPart, ...]
 
 
 async def find_resident(call: Call) -> web.Response:
@@ -46,12 +85,11 @@ async def find_resident(call: Call) -> web.Response:
     found = await call.gateway.store.read(lambda tx: plan_rows.residents_by_fingerprint(tx, [fingerprint]))
     resident = found.get(fingerprint, "")
     await plans_made(call, resident)
-    return answer({"id": resident})
+    return answer(ResidentFound(id=resident))
 
 
 async def get_choices(call: Call) -> web.Response:
     """GET /v1/residents/{id}/choices."""
-    call.query()
     await plans_made(call, call.path("id"))
     return _told(await call.gateway.choosing.get(call.path("id")))
 
@@ -81,26 +119,19 @@ async def withdraw_choice(call: Call) -> web.Response:
 
 async def show_view(call: Call) -> web.Response:
     """GET /v1/residents/{id}/views/{organisationId}: what an organisation gets, and per part why or why not."""
-    query = call.query("planId", "purpose", "role", "person")
+    query = call.query(ViewWanted)
     resident, gateway = call.path("id"), call.gateway
-    plan = _only(await plans_made(call, resident), query.get("planId"))
+    plan = _only(await plans_made(call, resident), query.plan_id)
     entry = (await gateway.directory.now()).entries.get(call.path("organisationId"))
     if entry is None:
         raise Refusal("not-found")
-    reader = reader_of(entry, _purpose(query.get("purpose")), query.get("role"), query.get("person"))
+    reader = reader_of(entry, query.purpose, query.role, query.person)
     look, page = await gateway.reading.preview(plan.id, reader, FHIR)
     if "fhir+json" in call.http.headers.get("Accept", ""):
         if page is None:
             raise Refusal("not-found")
         return web.Response(body=page.body, headers={"Content-Type": FHIR_JSON, "ETag": etag(page.version)})
     return answer(_explained(look, page, resident))
-
-
-def _purpose(name: str | None) -> Purpose | None:
-    found = next((purpose for purpose in get_args(Purpose) if purpose == name), None)
-    if name is not None and found is None:
-        raise refusal("parameter", "/purpose", "the purposes are " + ", ".join(get_args(Purpose)))
-    return found
 
 
 async def plans_made(call: Call, resident: str) -> tuple[PlanRow, ...]:
@@ -123,33 +154,33 @@ def _only(plans: tuple[PlanRow, ...], plan_id: str | None) -> PlanRow:
 
 
 def _told(kept: ChoiceSet) -> web.Response:
-    return answer({"version": kept.version, "choices": kept.choices}, headers={"ETag": etag(kept.version)})
+    return answer(kept, headers={"ETag": etag(kept.version)})
 
 
-def _explained(look: Look, page: Page | None, resident: str) -> dict[str, object]:
+def _explained(look: Look, page: Page | None, resident: str) -> View:
     """Tell per part; parts that are about others only are not told to this resident."""
     concerned = [part for part in look.whole.parts if resident in part.label.subjects]
-    return {
-        "planId": look.whole.id,
-        "version": page.version if page else None,
-        "sha256": sha256_hex(page.body) if page else None,
-        "parts": [_line(part, look.decisions[part.id]) for part in concerned],
-    }
+    return View(
+        plan_id=look.whole.id,
+        version=page.version if page else None,
+        sha256=sha256_hex(page.body) if page else None,
+        parts=tuple(_line(part, look.decisions[part.id]) for part in concerned),
+    )
 
 
-def _line(part: AnyPart, decision: Decision) -> dict[str, object]:
+def _line(part: AnyPart, decision: Decision) -> ViewPart:
     sentence = explain(decision)
-    return {
-        "partId": part.id,
-        "kind": part.kind,
-        "domain": part.label.domain,
-        "permitted": decision.permitted,
-        "code": decision.code,
-        "ground": decision.ground,
-        "article": decision.article,
-        "choiceIds": [choice.id for choice in decision.choices],
-        "from": decision.starts_on,
-        "until": decision.ends_on,
-        "nl": sentence.nl,
-        "en": sentence.en,
-    }
+    return ViewPart(
+        part_id=part.id,
+        kind=part.kind,
+        domain=part.label.domain,
+        permitted=decision.permitted,
+        code=decision.code,
+        ground=decision.ground,
+        article=decision.article,
+        choice_ids=tuple(choice.id for choice in decision.choices),
+        starts_on=decision.starts_on,
+        ends_on=decision.ends_on,
+        nl=sentence.nl,
+        en=sentence.en,
+    )

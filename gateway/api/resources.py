@@ -206,7 +206,7 @@ def only(call: Call, *names: str) -> None:
     """Raise Refusal on a parameter that is not one of these."""
     for name in call.http.query:
         if name not in names:
-            raise refusal("parameter", f"/{name}", f"this takes {', '.join(names)}")
+            raise refusal("parameter", f"/{name}", f"this takes {', '.join(names) or 'no parameters'}")
 
 
 def _require_no_records(query: Query) -> None:

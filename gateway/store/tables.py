@@ -1,7 +1,7 @@
 """The tables. Columns that can be searched hold codes, moments and opaque ids only; what a plan says is sealed in `body`."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal, get_args
 
 from sqlalchemy import (
     BigInteger,
@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-DELIVERY_STATES = (
+DeliveryState = Literal[
     "planned",
     "queued",
     "sent",
@@ -37,7 +37,8 @@ DELIVERY_STATES = (
     "superseded",
     "parked",
     "recalled",
-)
+]
+DELIVERY_STATES: tuple[DeliveryState, ...] = get_args(DeliveryState)
 GROUNDS = (
     "consent",
     "statutory-task",
