@@ -575,6 +575,31 @@ TRAIL = [
 ]  # fmt: skip
 """Choices, receipts and origins as FHIR."""
 
+AUDITS, CONSENTS, _RECORDS = "gateway/api/audits.py", "gateway/api/consents.py", "tests/test_gateway_fhir_records.py::"
+_DOOR = _RECORDS + "test_there_is_no_side_door"
+_STRANGER = _RECORDS + "TestConsent::test_who_has_no_plan_with_a_resident_finds_nothing"
+_TOLD = _RECORDS + "TestAuditEvent::test_it_tells_what_a_receipt_tells_and_no_more"
+
+RECORDS = [
+    Mutant("a recipient knows of every receipt", AUDITS, "return None if call.by.is_admin else call.by.organisation", "return None",
+           _RECORDS + "TestAuditEvent::test_one_is_read_by_who_may_know_of_it"),
+    Mutant("a recipient knows the plan's version", AUDITS, "row.plan_version if is_own else row.view_version", "row.plan_version", _TOLD),
+    Mutant("a recipient knows residents by their own ids", AUDITS, "as_known(call, row, is_own=is_own)", "as_known(call, row, is_own=True)",
+           _TOLD),
+    Mutant("everybody knows which client asked", AUDITS, "row.client if row.recipient == call.by.organisation else None", "row.client",
+           _TOLD),
+    Mutant("FHIR scopes alone open records", "gateway/api/records.py", "        call.by.require(scope)\n", "        pass\n", _DOOR),
+    Mutant("anybody has a plan with anybody", "gateway/api/residents.py",
+           "own = tuple(row for row in found if row.source == call.by.organisation)", "own = found", _STRANGER),
+    Mutant("a withdrawal overwrites what it has not seen", "gateway/choosing.py", "    if version not in {None, found.version}:\n",
+           "    if False:\n", _RECORDS + "TestConsent::test_of_two_changes_at_once_one_is_stale"),
+    Mutant("a withdrawn Consent stays", CONSENTS, 'if resource.get("status") == "inactive":', "if False:",
+           _RECORDS + "TestConsent::test_one_that_is_created_opens_what_it_says"),
+    Mutant("a Provenance counts as all of its view", "gateway/shown.py", 'any(kind == "CarePlan" for kind, _ in named)',
+           'any(kind in {"CarePlan", "Provenance"} for kind, _ in named)', _RECORDS + "TestProvenance::test_its_receipt_names_no_part"),
+]  # fmt: skip
+"""Guards of what stands beside plans under FHIR: receipts, choices, and where a view comes from."""
+
 MUTANTS = [
     *CONSENT_DECIDE,
     *CONSENT_INDEX,
@@ -587,6 +612,7 @@ MUTANTS = [
     *LEAKS,
     *PARTNERS,
     *WRITTEN_BACK,
+    *RECORDS,
     *EDGE,
     *TRAIL,
 ]

@@ -1,5 +1,6 @@
 """`/fhir` beside plans: where a view comes from, what left on which ground, and what residents chose; each for who may know it."""
 
+import asyncio
 import copy
 import json
 import uuid
@@ -385,6 +386,30 @@ class TestConsent:
         gone = consent | {"status": "inactive"}
         assert (await other.ask("PUT", f"/fhir/Consent/{consent['id']}", json_body=gone, headers=headers)).status == 404
         await directory.put(entry)
+
+    async def test_of_two_changes_at_once_one_is_stale(self, home: Home) -> None:
+        """Neither a change nor a withdrawal overwrites what its sender has not seen."""
+        _, resident = await home.other_family()
+        made = (await home.post(consent_of(resident))).body
+        denied = consent_of(resident, effect="deny") | {"id": made["id"]}
+        gone = made | {"status": "inactive"}
+        for pair in ((denied, denied), (denied, gone)):
+            version = (await home.get(f"Consent/{made['id']}")).body["meta"]["versionId"]
+            answered = await asyncio.gather(*(home.put(each, version) for each in pair))
+            first, second = sorted(each.status for each in answered)
+            assert (first, second in {404, 412}) == (200, True)
+            denied = consent_of(resident) | {"id": made["id"]}
+
+    async def test_a_part_is_referred_to_as_the_resource_that_it_is(self, home: Home) -> None:
+        """So that a search by `data` finds the choices about it; of a Patient the part by its identifier alone."""
+        plan, resident = await home.other_family()
+        goal = (await home.found(f"Goal?_has:CarePlan:goal:_id={plan}&patient={resident}"))[0]["id"]
+        choice = PERMIT | {"parts": [{"partIds": [goal, f"{resident}.identity"]}]}
+        made = (await home.post(consent_of(resident, choice))).body
+        references = [each["reference"].get("reference") for each in made["provision"]["data"]]
+        assert references == [f"Goal/{goal}", None]
+        assert await home.found(f"Consent?patient={resident}&data=Goal/{goal}") == [made]
+        assert (await home.put(made)).body == made
 
     async def test_prefer_says_what_comes_back(self, home: Home) -> None:
         _, resident = await home.other_family()
