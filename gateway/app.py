@@ -7,12 +7,13 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from gateway.api import fhir
-from gateway.api.call import VERSION_HEADER, Call
+from gateway.api.call import RATE, VERSION_HEADER, Call, certificate_of, spend
 from gateway.api.problem import PROBLEM_JSON, problem_of
 from gateway.api.query import read_query
 from gateway.api.route import BY_TYPE, Route
 from gateway.api.routes import ROUTES
 from gateway.callers import Caller
+from gateway.correlation import CORRELATION_HEADER, REQUEST_HEADER, TRACE_HEADER, Correlation, correlated
 from gateway.errors import Refusal, refusal
 from gateway.store.deliveries import count_by_state
 from gateway.store.engine import StoreError
@@ -65,8 +66,10 @@ def _bound(gateway: Gateway, route: Route) -> Callable[[web.Request], Awaitable[
 
 async def _admitted(gateway: Gateway, scope: str, request: web.Request) -> Caller:
     """Return who calls. Raises Refusal when the token is none, or lacks the scope."""
-    caller = await gateway.gatekeeper.caller(request.headers.get("Authorization", ""))
+    certificate = certificate_of(request, gateway.settings)
+    caller = await gateway.gatekeeper.caller(request.headers.get("Authorization", ""), certificate)
     request[_CLIENT] = caller.client.client_id
+    spend(request, gateway.rates, caller.client.client_id)
     if scope == BY_TYPE:
         caller.require_some_type(BY_TYPE)
     else:
@@ -82,10 +85,12 @@ def _judge(gateway: Gateway) -> Middleware:
         request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         started = gateway.clock.ticks()
-        request_id = gateway.clock.new_id()
-        response, code = await _answered(gateway, request, handler, request_id)
+        ids = correlated(_once(request), gateway.clock.new_id(), gateway.clock.new_hex)
+        response, code = await _answered(gateway, request, handler, ids)
         response.headers.update({name: value for name, value in _HEADERS.items() if name not in response.headers})
-        response.headers["X-Request-Id"] = request_id
+        response.headers.update(ids.headers)
+        if rate := request.get(RATE):
+            response.headers.update(rate.headers)
         if request.path.startswith("/v1"):
             response.headers.update(VERSION_HEADER)
         route = getattr(request.match_info.route.resource, "canonical", "none")
@@ -93,7 +98,11 @@ def _judge(gateway: Gateway) -> Middleware:
         gateway.metrics.request(request.method, route, response.status, seconds)
         gateway.log(
             "request_answered",
-            request_id=request_id,
+            request_id=ids.request_id,
+            trace_id=ids.trace_id,
+            span_id=ids.span_id,
+            asked_id=ids.told(ids.echoed),
+            correlation_id=ids.told(ids.correlation_id),
             method=request.method,
             route=route,
             status=response.status,
@@ -106,12 +115,19 @@ def _judge(gateway: Gateway) -> Middleware:
     return judge
 
 
+def _once(request: web.Request) -> dict[str, str]:
+    """Return the headers that tell what a request is known by; one that comes twice tells nothing."""
+    names = (REQUEST_HEADER, CORRELATION_HEADER, TRACE_HEADER)
+    return {name: request.headers[name] for name in names if len(request.headers.getall(name, ())) == 1}
+
+
 async def _answered(
     gateway: Gateway,
     request: web.Request,
     handle: Callable[[web.Request], Awaitable[web.StreamResponse]],
-    request_id: str,
+    ids: Correlation,
 ) -> tuple[web.StreamResponse, str]:
+    request_id = ids.request_id
     try:
         return await handle(request), "ok"
     except Refusal as error:
@@ -129,7 +145,9 @@ async def _answered(
         return _told(request, Refusal("unavailable", headers={"Retry-After": "5"}), request_id), "unavailable"
     except Exception as error:  # noqa: BLE001 - the top of a request: say which kind, never what it held
         route = getattr(request.match_info.route.resource, "canonical", "none")
-        gateway.log("request_failed", request_id=request_id, route=route, error=type(error).__name__)
+        gateway.log(
+            "request_failed", request_id=request_id, trace_id=ids.trace_id, route=route, error=type(error).__name__
+        )
         return _told(request, Refusal("internal"), request_id), "internal"
 
 

@@ -1,5 +1,6 @@
 """The only reader of time and maker of ids."""
 
+import secrets
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -23,3 +24,7 @@ class Clock:
     def new_id(self) -> str:
         """Return an opaque id; ids made later sort later, which keeps indexes short."""
         return str(uuid_utils.uuid7())
+
+    def new_hex(self, size: int) -> str:
+        """Return so many random bytes as hex, for trace ids."""
+        return secrets.token_hex(size)

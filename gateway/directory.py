@@ -40,6 +40,9 @@ _FHIR_SCOPE = re.compile(r"system/(\*|[A-Z][A-Za-z]{2,40})\.(?=.)c?r?u?d?s?")
 """SMART App Launch 2.x system scopes, https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html."""
 
 
+PROFESSIONALS = "oidc:"
+"""How the id of the client begins that professionals of an organisation are, who log in at the OpenID provider."""
+
 _ADDRESS = re.compile(r"https?://[A-Za-z0-9.\-_~\[\]:]+(/[!-~]*)?")
 _CLIENT_ID = re.compile(r"[!-~]{1,255}")
 _SCOPE = re.compile(r"[!#-\[\]-~]+( [!#-\[\]-~]+)*")
@@ -65,7 +68,10 @@ class PublicKeys(Struct, frozen=True):
 
 
 class Client(Record, frozen=True):
-    """A system of an organisation that may ask for tokens. Its role, person and purpose are fixed here, not by the request."""
+    """A system of an organisation that may ask for tokens. Its role, person and purpose are fixed here, not by the request.
+
+    With `mtls` its tokens are bound to the client certificate that they were asked with (RFC 8705): without one it gets none.
+    """
 
     client_id: str
     purpose: Purpose
@@ -74,6 +80,7 @@ class Client(Record, frozen=True):
     person: str | None = None
     jwks: PublicKeys | None = None
     jwks_url: str | None = None
+    mtls: bool = False
 
 
 class Endpoint(Record, frozen=True):
@@ -271,6 +278,8 @@ def _wrong_client(client: Client, pointer: str, entry: Entry, snapshot: Snapshot
     if any(scope not in SCOPES and not _FHIR_SCOPE.fullmatch(scope) for scope in client.scopes):
         remedy = "the scopes are system/Type.cruds and " + " ".join(sorted(SCOPES))
         findings.append(Finding(pointer=f"{pointer}/scopes", code="scope", remedy=remedy))
+    if client.client_id.startswith(PROFESSIONALS):
+        return findings + _wrong_professionals(client, pointer, entry)
     if (client.jwks is None) == (client.jwks_url is None):
         remedy = "give the public keys as jwks, or their address as jwksUrl"
         findings.append(Finding(pointer=f"{pointer}/jwks", code="keys", remedy=remedy))
@@ -278,3 +287,18 @@ def _wrong_client(client: Client, pointer: str, entry: Entry, snapshot: Snapshot
         remedy = "leave private keys at home: a directory holds public keys only"
         findings.append(Finding(pointer=f"{pointer}/jwks", code="private-key", remedy=remedy))
     return findings
+
+
+def _wrong_professionals(client: Client, pointer: str, entry: Entry) -> list[Finding]:
+    """Say what is wrong with what an organisation's professionals may do: who they are, their tokens say."""
+    checks = (
+        ("clientId", client.client_id == f"{PROFESSIONALS}{entry.id}", "it is oidc: and the id of this organisation"),
+        ("jwks", client.jwks is None and client.jwks_url is None, "leave keys out: the provider has them"),
+        ("person", client.person is None, "leave it out: the token says who it is"),
+        ("role", client.role is None, "leave it out: the token says in which role"),
+    )
+    return [
+        Finding(pointer=f"{pointer}/{name}", code="professionals", remedy=remedy)
+        for name, holds, remedy in checks
+        if not holds
+    ]

@@ -1,6 +1,6 @@
 """Open what was sealed to this gateway, and seal to a gateway: JWE in compact form (RFC 7516), one key, one pair of algorithms.
 
-With `gateway.callers` the only file that knows JOSE. The key is published in `/.well-known/jwks.json` with `use` = `enc`.
+The key is published in `/.well-known/jwks.json` with `use` = `enc`.
 """
 
 import binascii

@@ -70,6 +70,12 @@ ERRORS: dict[str, Row] = {
         "The gateway has too much in hand",
         "nothing was read; send it again after Retry-After seconds",
     ),
+    "rate-limit": Row(
+        429,
+        "throttled",
+        "You ask more often than is allowed",
+        "wait Retry-After seconds, and spread your requests; the RateLimit fields say how many are left",
+    ),
     "cursor": Row(
         410, "expired", "This page can no longer be had", "begin the search again; a page lives as long as expires says"
     ),

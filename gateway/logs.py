@@ -16,8 +16,13 @@ import structlog
 EVENTS: dict[str, frozenset[str]] = {
     "gateway_started": frozenset({"mode", "port", "database", "broker", "seconds"}),
     "gateway_stopped": frozenset({"seconds"}),
-    "request_answered": frozenset({"request_id", "method", "route", "status", "client", "code", "seconds"}),
-    "request_failed": frozenset({"request_id", "route", "error"}),
+    "request_answered": frozenset(
+        {
+            *("request_id", "trace_id", "span_id", "asked_id", "correlation_id"),
+            *("method", "route", "status", "client", "code", "seconds"),
+        }
+    ),
+    "request_failed": frozenset({"request_id", "trace_id", "route", "error"}),
     "plan_received": frozenset({"plan", "version", "outcome", "format", "deliveries", "seconds"}),
     "choices_changed": frozenset({"resident", "version", "deliveries"}),
     "delivery_settled": frozenset(
@@ -40,6 +45,8 @@ EVENTS: dict[str, frozenset[str]] = {
     "library_warned": frozenset({"library", "level"}),
     "format_refused": frozenset({"format", "error"}),
     "formats_loaded": frozenset({"formats"}),
+    "signing_keys_changed": frozenset({"keys"}),
+    "signing_keys_refused": frozenset({"error"}),
     "token_refused": frozenset({"client", "reason"}),
     "partner_received": frozenset({"partner", "parts", "status"}),
 }

@@ -5,6 +5,7 @@ import contextlib
 import gc
 import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -15,6 +16,9 @@ from gateway.settings import Settings, SettingsError
 from gateway.wiring import Gateway, open_gateway
 
 SHUTDOWN_SECONDS = 5
+HEADER_LIMIT_BYTES = 32_768
+"""The largest header that is judged here, and answered as everything else is; beyond it the server answers by itself, with 400."""
+
 COLLECT_AFTER = 10_000
 """Objects made and kept before the collector looks at the youngest."""
 
@@ -26,9 +30,10 @@ async def serving(settings: Settings) -> AsyncIterator[Gateway]:
     """Open a gateway and answer requests. Raises SettingsError when an address is taken."""
     with contextlib.closing(_bound(settings.bind, settings.port)) as listening:
         port = listening.getsockname()[1]
-        public_url = settings.public_url.rstrip("/") or f"http://{settings.bind}:{port}"
+        tls = _tls(settings)
+        public_url = settings.public_url.rstrip("/") or f"{'https' if tls else 'http'}://{settings.bind}:{port}"
         async with open_gateway(settings, public_url) as gateway:
-            runner = await _running(build_app(gateway), listening)
+            runner = await _running(build_app(gateway), listening, tls)
             metrics = await _metrics(gateway)
             gateway.log("gateway_started", mode=settings.mode, port=port)
             try:
@@ -69,11 +74,32 @@ async def _told(gateway: Gateway, story: Story | None) -> None:
     gateway.started.set()
 
 
-async def _running(app: web.Application, listening: socket.socket) -> web.AppRunner:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+async def _running(app: web.Application, listening: socket.socket, tls: ssl.SSLContext | None = None) -> web.AppRunner:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, max_field_size=HEADER_LIMIT_BYTES)
     await runner.setup()
-    await web.SockSite(runner, listening).start()
+    await web.SockSite(runner, listening, ssl_context=tls).start()
     return runner
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    """Return how the gateway speaks TLS itself, and by which authorities it judges client certificates; who shows none may go on.
+
+    Raises SettingsError.
+    """
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        return None
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        tls.load_cert_chain(settings.tls_cert_file, settings.tls_key_file, password=lambda: b"")
+        if settings.tls_client_ca_file is not None:
+            tls.load_verify_locations(settings.tls_client_ca_file)
+            tls.verify_mode = ssl.CERT_OPTIONAL
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            "TLS_CERT_FILE, TLS_KEY_FILE and TLS_CLIENT_CA_FILE are PEM, without a password, and belong together"
+        ) from error
+    return tls
 
 
 async def _metrics(gateway: Gateway) -> web.AppRunner | None:

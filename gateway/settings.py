@@ -42,6 +42,17 @@ class Settings(BaseSettings):
     master_key_file: Path | None = None
     allowed_targets: Annotated[tuple[Network, ...], NoDecode] = ()
     max_body_bytes: int = Field(default=5_000_000, ge=1_000)
+    rate_limit_per_minute: int = Field(default=60_000, ge=0)
+    token_rate_limit_per_minute: int = Field(default=6_000, ge=0)
+    client_cert_header: str = Field(default="", pattern=r"^[A-Za-z0-9-]*$")
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
+    tls_client_ca_file: Path | None = None
+    oidc_issuer: str = ""
+    oidc_audience: str = ""
+    oidc_organisation_claim: str = Field(default="organisation", min_length=1)
+    oidc_role_claim: str = Field(default="role", min_length=1)
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
     retry_seconds: Annotated[tuple[float, ...], NoDecode] = (30, 120, 600, 3_600, 14_400, 43_200, 86_400, 86_400)
     send_timeout_seconds: float = Field(default=20, gt=0)
     max_backlog: int = Field(default=100_000, ge=1)
@@ -56,7 +67,7 @@ class Settings(BaseSettings):
     def _seconds(cls, text: object) -> object:
         return tuple(part.strip() for part in text.split(",") if part.strip()) if isinstance(text, str) else text
 
-    @field_validator("allowed_targets", mode="before")
+    @field_validator("allowed_targets", "trusted_proxies", mode="before")
     @classmethod
     def _networks(cls, text: object) -> object:
         if not isinstance(text, str):
@@ -101,6 +112,30 @@ class Settings(BaseSettings):
                 not self.partner_amqp_url or self.partner_amqp_url.startswith(("amqp://", "amqps://")),
                 "PARTNER_AMQP_URL begins with amqp:// or amqps://",
             ),
+            (
+                not self.client_cert_header or bool(self.trusted_proxies),
+                "CLIENT_CERT_HEADER needs TRUSTED_PROXIES: anybody else could write it",
+            ),
+            (
+                (self.tls_cert_file is None) == (self.tls_key_file is None),
+                "TLS_CERT_FILE and TLS_KEY_FILE go together",
+            ),
+            (
+                self.tls_client_ca_file is None or self.tls_cert_file is not None,
+                "TLS_CLIENT_CA_FILE needs TLS_CERT_FILE and TLS_KEY_FILE",
+            ),
+            (
+                bool(self.oidc_issuer) == bool(self.oidc_audience),
+                "OIDC_ISSUER and OIDC_AUDIENCE go together",
+            ),
+            (
+                not self.oidc_issuer or self.oidc_issuer.startswith(("https://", "http://") if demo else "https://"),
+                "OIDC_ISSUER begins with https://",
+            ),
+            (
+                not self.oidc_issuer or self.oidc_issuer.rstrip("/") != self.public_url.rstrip("/"),
+                "OIDC_ISSUER is another than PUBLIC_URL: the gateway gives tokens of its own",
+            ),
             (all(seconds > 0 for seconds in self.retry_seconds), "RETRY_SECONDS holds positive numbers"),
         )
 
@@ -114,6 +149,11 @@ class Settings(BaseSettings):
         """Networks that outgoing calls may reach beside public addresses; the demo talks to itself."""
         loopback = (ip_network("127.0.0.0/8"),) if self.mode == "demo" else ()
         return self.allowed_targets + loopback
+
+    @property
+    def sees_certificates(self) -> bool:
+        """Whether client certificates reach the gateway: by its own TLS, or from a proxy."""
+        return self.tls_client_ca_file is not None or bool(self.client_cert_header)
 
     @property
     def database(self) -> str:

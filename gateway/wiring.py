@@ -18,7 +18,7 @@ from adapters.outbound_webhook import webhook_sender
 from consent.catalogue import EnabledGround, GroundSetting, enable_grounds
 from consent.errors import ConsentError
 from gateway.broker import Broker, open_broker
-from gateway.callers import Gatekeeper, client_assertion, load_signing_key
+from gateway.callers import client_assertion
 from gateway.choosing import Choosing
 from gateway.clock import Clock
 from gateway.delivery import WAKES, Deliverer
@@ -36,7 +36,10 @@ from gateway.metrics import Metrics
 from gateway.partner_broker import NoPartners, PartnerBroker
 from gateway.preparation import Preparation
 from gateway.pressure import Pressure, watching
+from gateway.professionals import Professionals, Provider
+from gateway.published import Published
 from gateway.pulling import Pulling
+from gateway.rates import Rates
 from gateway.reading import Reading
 from gateway.relay import Relay
 from gateway.render import Renderer
@@ -45,11 +48,13 @@ from gateway.searching import Searching
 from gateway.settings import Settings, SettingsError
 from gateway.shelf import Shelf
 from gateway.sight import Sight
+from gateway.signing import SigningKeys
 from gateway.store.directory import mark
 from gateway.store.engine import Store
 from gateway.store.opening import open_store
 from gateway.store.postgres import PostgresStore
 from gateway.store.session_locks import SessionLocks
+from gateway.tokens import Gatekeeper
 from gateway.vault import Vault
 from gateway.writing import Writing
 
@@ -90,6 +95,8 @@ class Gateway(Struct, frozen=True, kw_only=True):
     deliverer: Deliverer
     metrics: Metrics
     pressure: Pressure
+    rates: Rates
+    token_rates: Rates
     started: asyncio.Event
 
 
@@ -152,10 +159,10 @@ def _assembled(
     shelf = Shelf(settings.formats_dir, log)
     renderer = Renderer(shelf, f"{public_url}/fhir")
     sight = Sight(store, vault, master, clock, grounds, signed_is_decision=settings.signed_is_decision)
-    key = load_signing_key(settings.data_dir / "keys" / "gateway.jwk")
+    keys = SigningKeys(settings.data_dir / "keys", clock, log)
 
     def sign(client_id: str, token_url: str) -> str:
-        return client_assertion(key, client_id, token_url, clock.now(), clock.new_id())
+        return client_assertion(keys.now()[0], client_id, token_url, clock.now(), clock.new_id())
 
     authorise = token_fetcher(session, sign, min(TOKEN_TIMEOUT_SECONDS, settings.send_timeout_seconds))
     pressure = Pressure(max_backlog=settings.max_backlog, max_at_once=settings.max_intake_at_once)
@@ -237,6 +244,7 @@ def _assembled(
         signed_is_decision=settings.signed_is_decision,
     )
     searching = Searching(store=store, sight=sight, indexing=indexing, master=master, clock=clock)
+    published = Published(fetch, clock.ticks)
     return Gateway(
         settings=settings,
         public_url=public_url,
@@ -284,12 +292,30 @@ def _assembled(
             reach=reach,
         ),
         encryption_key=encryption_key,
-        gatekeeper=Gatekeeper(key, public_url, store, directory, clock, fetch),
+        gatekeeper=Gatekeeper(
+            keys, public_url, store, directory, clock, published, _professionals(settings, directory, clock, published)
+        ),
         deliverer=deliverer,
         metrics=Metrics(),
         pressure=pressure,
+        rates=Rates("client", settings.rate_limit_per_minute, clock.ticks),
+        token_rates=Rates("token", settings.token_rate_limit_per_minute, clock.ticks),
         started=asyncio.Event(),
     )
+
+
+def _professionals(
+    settings: Settings, directory: Directory, clock: Clock, published: Published
+) -> Professionals | None:
+    if not settings.oidc_issuer:
+        return None
+    provider = Provider(
+        issuer=settings.oidc_issuer,
+        audience=settings.oidc_audience,
+        organisation_claim=settings.oidc_organisation_claim,
+        role_claim=settings.oidc_role_claim,
+    )
+    return Professionals(provider, directory, clock, published)
 
 
 def _partners(settings: Settings, log: Log) -> PartnerBroker | NoPartners:

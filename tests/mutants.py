@@ -575,6 +575,42 @@ TRAIL = [
 ]  # fmt: skip
 """Choices, receipts and origins as FHIR."""
 
+TOKENS, CLAIMS, PROFESSIONALS = (f"gateway/{name}.py" for name in ("tokens", "claims", "professionals"))
+PUBLISHED, SIGNING, CALL = "gateway/published.py", "gateway/signing.py", "gateway/api/call.py"
+_K, _CERT = "tests/test_gateway_keys.py::", "tests/test_gateway_certificates.py::"
+_P, _BAD = "tests/test_gateway_professionals.py::", "tests/test_gateway_bad_tokens.py::test_a_bad_token_opens_nothing"
+
+CALLERS = [
+    Mutant("a token does not end", CLAIMS, "seconds < float(expires or 0) and ", "", _BAD),
+    Mutant("a token need not have begun", CLAIMS, " and max(begins) <= seconds + CLOCK_SKEW_SECONDS", "", _BAD),
+    Mutant("an assertion is an access token", TOKENS, 'decoded.header.get("typ"))', '"at+jwt")', _BAD),
+    Mutant("a bound client needs no certificate for a token", TOKENS, "if client.mtls and certificate is None:", "if False:",
+           _CERT + "TestBehindAProxy::test_a_bound_client_without_a_certificate_gets_no_token"),
+    Mutant("any certificate holds a bound token", CLAIMS, " or bound != {BOUND: certificate}", "",
+           _CERT + "TestBehindAProxy::test_a_bound_client_gets_a_token_for_its_certificate_only"),
+    Mutant("a stranger passes a certificate on", CALL, "is_trusted(http.remote, settings.trusted_proxies)", "True",
+           _CERT + "test_a_certificate_from_a_stranger_is_not_there"),
+    Mutant("unknown keys make a storm", PUBLISHED, "rate is None or rate.exceeded", "rate is None",
+           _K + "TestClients::test_unknown_keys_make_no_storm"),
+    Mutant("a key that was removed stays good", PUBLISHED, "keep_seconds + SPACING_SECONDS:", "keep_seconds + 9999:",
+           _K + "TestClients::test_a_key_that_was_removed_is_refused_soon_after"),
+    Mutant("an older key of ours counts for ever", SIGNING, "if self._clock.now() < self._replaced_at + OLDER_KEYS_STAY", "if True",
+           _K + "TestSigningKeys::test_the_old_key_is_gone_when_what_it_signed_has_expired"),
+    Mutant("a client over its limit goes on", "gateway/app.py", "    spend(request, gateway.rates, caller.client.client_id)\n", "",
+           "tests/test_gateway_rates.py::TestOverHttp::test_a_client_over_its_limit_gets_429_and_another_does_not"),
+    Mutant("any header says whose request it is", "gateway/peers.py",
+           "hops and found is not None and any(found in network for network in trusted)", "hops",
+           "tests/test_gateway_rates.py::test_a_token_request_counts_for_the_address_it_comes_from"),
+    Mutant("any id of a caller is logged", "gateway/correlation.py", " and _UUID.fullmatch(theirs)", "",
+           "tests/test_gateway_correlation.py::test_of_the_ids_of_callers_only_a_uuid_is_logged"),
+    Mutant("the token of a professional says what it may do", PROFESSIONALS,
+           "still(scope.split() if isinstance(scope, str) else (), client)", "frozenset(str(scope).split())",
+           _P + "TestWhoItIs::test_no_more_is_open_than_the_directory_says"),
+    Mutant("a token of the provider for another opens", PROFESSIONALS, "not in TYPES or not self._is_ours(claims)", "not in TYPES",
+           _P + "TestBadTokens::test_a_bad_token_opens_nothing"),
+]  # fmt: skip
+"""Every way in which somebody could call as another, or keep others from calling."""
+
 AUDITS, CONSENTS, _RECORDS = "gateway/api/audits.py", "gateway/api/consents.py", "tests/test_gateway_fhir_records.py::"
 _DOOR = _RECORDS + "test_there_is_no_side_door"
 _STRANGER = _RECORDS + "TestConsent::test_who_has_no_plan_with_a_resident_finds_nothing"
@@ -601,6 +637,7 @@ RECORDS = [
 """Guards of what stands beside plans under FHIR: receipts, choices, and where a view comes from."""
 
 MUTANTS = [
+    *CALLERS,
     *CONSENT_DECIDE,
     *CONSENT_INDEX,
     *CONSENT_REDACT,

@@ -344,7 +344,7 @@ class TestAccessTokens:
         body = good.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
         claims["scope"] = "deliveries:read deliveries:write"
-        own = ECKey.import_key(world.gateway.gatekeeper.public_key())
+        own = ECKey.import_key(world.gateway.gatekeeper.public_keys()[0])
         for forged in (unsigned(claims), hmac_signed(claims, own), signed(claims, key_of(world), typ="at+jwt")):
             assert (await get(world, "/v1/deliveries", f"Bearer {forged}")).status == 401
 
@@ -492,9 +492,9 @@ class TestKeys:
 
     async def test_the_signing_key_stays(self, world: World, tmp_path: Path) -> None:
         """A restart keeps it, another gateway has another."""
-        first = world.gateway.gatekeeper.public_key()
+        first = world.gateway.gatekeeper.public_keys()[0]
         settings = load_settings(None, mode="demo", port=0, data_dir=world.data_dir)
         async with serving(settings) as again:
-            assert again.gatekeeper.public_key() == first
+            assert again.gatekeeper.public_keys()[0] == first
         async with serving(load_settings(None, mode="demo", port=0, data_dir=tmp_path)) as other:
-            assert other.gatekeeper.public_key() != first
+            assert other.gatekeeper.public_keys()[0] != first

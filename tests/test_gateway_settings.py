@@ -49,6 +49,25 @@ CONTRADICTIONS = [
     ("a port that is none", {"mode": "demo", "port": 70_000}, "PORT"),
     ("a limit of nothing", {"mode": "demo", "max_body_bytes": 0}, "MAX_BODY_BYTES"),
     ("a timeout of nothing", {"mode": "demo", "send_timeout_seconds": 0}, "SEND_TIMEOUT_SECONDS"),
+    ("a certificate header from anybody", {**GOOD, "client_cert_header": "X-Client-Cert"}, "TRUSTED_PROXIES"),
+    ("a certificate header that is none", {**GOOD, "client_cert_header": "X geheim"}, "CLIENT_CERT_HEADER"),
+    ("a certificate without its key", {**GOOD, "tls_cert_file": "geheim.pem"}, "TLS_KEY_FILE"),
+    ("a key without its certificate", {**GOOD, "tls_key_file": "geheim.pem"}, "TLS_CERT_FILE"),
+    ("authorities without TLS", {**GOOD, "tls_client_ca_file": "geheim.pem"}, "TLS_CLIENT_CA_FILE"),
+    ("proxies that are no networks", {**GOOD, "trusted_proxies": "10.0.0.1/8"}, "TRUSTED_PROXIES"),
+    ("a negative limit", {**GOOD, "rate_limit_per_minute": -1}, "RATE_LIMIT_PER_MINUTE"),
+    ("a provider without an audience", {**GOOD, "oidc_issuer": "https://id.example"}, "OIDC_AUDIENCE"),
+    ("an audience without a provider", {**GOOD, "oidc_audience": "geheim"}, "OIDC_ISSUER"),
+    (
+        "a provider that anybody could be",
+        {**GOOD, "oidc_issuer": "http://id.example", "oidc_audience": "x"},
+        "OIDC_ISSUER",
+    ),
+    (
+        "the gateway as its own provider",
+        {**GOOD, "oidc_issuer": f"{GOOD['public_url']}/", "oidc_audience": "x"},
+        "OIDC_ISSUER",
+    ),
     ("targets that are no networks", {"mode": "demo", "allowed_targets": "10.0.0.1/8"}, "ALLOWED_TARGETS"),
 ]
 

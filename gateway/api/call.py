@@ -12,12 +12,18 @@ from gateway.api.query import PLAIN
 from gateway.api.route import Route
 from gateway.callers import Caller
 from gateway.errors import Refusal, refusal
+from gateway.peers import forwarded_certificate, is_trusted, thumbprint
+from gateway.rates import Rate, Rates
+from gateway.settings import Settings
 from gateway.wiring import Gateway
 from mappings.errors import Finding
 
 Wanted = TypeVar("Wanted")
 
 MAX_KEY_LENGTH = 255
+RATE = web.RequestKey("rate", Rate)
+"""How the caller of a request stands; it is told with every answer."""
+
 VERSION_HEADER = {"API-Version": "1.0.0"}
 
 
@@ -57,6 +63,29 @@ class Call(Struct, frozen=True, kw_only=True):
         if self.http.content_type not in {"application/json", ""}:
             raise refusal("media-type", "", "send application/json")
         return decoded(await self.http.read(), wanted)
+
+
+def spend(http: web.Request, rates: Rates, who: str) -> None:
+    """Count a request. Raises Refusal rate-limit when it is one too many."""
+    rate = rates.take(who)
+    if rate is None:
+        return
+    http[RATE] = rate
+    if rate.exceeded:
+        raise Refusal("rate-limit", headers={"Retry-After": str(rate.retry_seconds)})
+
+
+def certificate_of(http: web.Request, settings: Settings) -> str | None:
+    """Return the thumbprint of the client certificate of a request, or None.
+
+    From a trusted proxy only its header counts, for a certificate of the connection would be the proxy's own.
+    """
+    if settings.client_cert_header and is_trusted(http.remote, settings.trusted_proxies):
+        certificate = forwarded_certificate(http.headers.getall(settings.client_cert_header, ()))
+    else:
+        tls = http.get_extra_info("ssl_object")
+        certificate = tls.getpeercert(binary_form=True) if tls is not None else None
+    return thumbprint(certificate) if certificate else None
 
 
 _PLAIN = re.compile(PLAIN)

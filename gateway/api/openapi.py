@@ -166,11 +166,13 @@ def errors_of(route: Route) -> tuple[str, ...]:
     if route.query is not None:
         found |= {"parameter"}
     if route.scope is not None:
-        found |= {"unauthenticated", "scope", "unavailable"}
+        found |= {"unauthenticated", "scope", "unavailable", "rate-limit"}
     if "{" in route.path:
         found |= {"not-found"}
     if operation and operation.takes and operation.takes is not TokenForm:
         found |= {"json", "media-type", "document", "too-large"}
+    if operation and operation.takes is TokenForm:
+        found |= {"rate-limit"}
     return tuple(code for code in ERRORS if code in found)
 
 

@@ -6,12 +6,14 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from gateway.api.call import Call, answer
+from gateway.api.call import Call, answer, certificate_of, spend
 from gateway.api.shapes import codes
-from gateway.callers import ALGORITHMS, ASSERTION_TYPE, OAuthError
+from gateway.callers import ALGORITHMS, ASSERTION_TYPE
 from gateway.directory import SCOPES
+from gateway.peers import origin
 from gateway.store.engine import StoreError
 from gateway.store.plans import count_plans
+from gateway.tokens import OAuthError
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -47,8 +49,13 @@ class TokenRefused(Struct, frozen=True):
 
 async def give_token(call: Call) -> web.Response:
     """POST /oauth/token: OAuth 2 client credentials with private_key_jwt (RFC 6749, RFC 7523)."""
+    # By where it comes from, not by the client that it names: anybody can name one, and would keep it out.
+    trusted = call.gateway.settings.trusted_proxies
+    come_from = origin(call.http.remote, call.http.headers.getall("X-Forwarded-For", ()), trusted)
+    spend(call.http, call.gateway.token_rates, come_from)
     try:
-        granted = await call.gateway.gatekeeper.token(await _form(call.http))
+        certificate = certificate_of(call.http, call.gateway.settings)
+        granted = await call.gateway.gatekeeper.token(await _form(call.http), certificate)
     except OAuthError as error:
         call.gateway.log("token_refused", reason=error.reason)
         return _never_stored(TokenRefused(error.error), 401 if error.error == "invalid_client" else 400)
@@ -71,8 +78,8 @@ def _never_stored(told: "Token | TokenRefused", status: int) -> web.Response:
 
 
 async def show_keys(call: Call) -> web.Response:
-    """GET /.well-known/jwks.json: the gateway's public keys, the one to check its tokens with and the one to seal to."""
-    keys = [call.gateway.gatekeeper.public_key(), call.gateway.encryption_key.public()]
+    """GET /.well-known/jwks.json: the gateway's public keys: those to check its signatures with, and the one to seal to."""
+    keys = [*call.gateway.gatekeeper.public_keys(), call.gateway.encryption_key.public()]
     return web.json_response({"keys": keys})
 
 
@@ -86,6 +93,7 @@ async def show_smart_configuration(call: Call) -> web.Response:
             "grant_types_supported": ["client_credentials"],
             "token_endpoint_auth_methods_supported": ["private_key_jwt"],
             "token_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
+            "tls_client_certificate_bound_access_tokens": call.gateway.settings.sees_certificates,
             "scopes_supported": sorted(SCOPES),
             "code_challenge_methods_supported": ["S256"],
             "capabilities": ["client-confidential-asymmetric"],
