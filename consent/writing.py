@@ -45,10 +45,7 @@ def _found(before: SupportPlan, after: SupportPlan, writer: str) -> Iterator[Fin
     is_source = writer == before.source
     known = {part.id: part for part in before.parts}
     if not is_source:
-        if any(getattr(before, name) != getattr(after, name) for name in _HEADER):
-            yield Finding(
-                pointer="", code="not-yours", remedy="only who made the plan changes its status and its dates"
-            )
+        yield from _wrong_header(before, after)
         for part_id in known.keys() - {part.id for part in after.parts}:
             yield Finding(pointer=part_id, code="not-yours", remedy="only who made the plan takes something out")
     for part in after.parts:
@@ -63,6 +60,21 @@ def _found(before: SupportPlan, after: SupportPlan, writer: str) -> Iterator[Fin
             yield Finding(pointer=part.id, code="not-yours", remedy=remedy)
         elif isinstance(was, Action) and isinstance(part, Action):
             yield from _wrong_step(was, part)
+
+
+def _wrong_header(before: SupportPlan, after: SupportPlan) -> Iterator[Finding]:
+    """Yield what somebody else may not change of the plan as a whole."""
+    if any(getattr(before, name) != getattr(after, name) for name in _HEADER):
+        yield Finding(pointer="", code="not-yours", remedy="only who made the plan changes its status and its dates")
+    was, now = ({each.id: each for each in plan.organisations} for plan in (before, after))
+    if was != now:
+        yield Finding(pointer="", code="not-yours", remedy="only who made the plan changes whom it names")
+    left = [part.id for part in after.parts]
+    kept = set(left)
+    there = [part.id for part in before.parts if part.id in kept]
+    known = set(there)
+    if there != [name for name in left if name in known]:
+        yield Finding(pointer="", code="not-yours", remedy="only who made the plan changes what comes first in it")
 
 
 def _not_theirs(was: AnyPart, part: AnyPart, plan: SupportPlan, writer: str) -> str | None:
@@ -97,11 +109,12 @@ def _value(part: AnyPart, name: str) -> Any:
 
 
 def _wrong_step(was: Action, part: Action) -> Iterator[Finding]:
-    """Yield what keeps an action from going from one status to another."""
-    if was.status == part.status:
+    """Yield what keeps an action from going from one status to another, or from standing still without its reason."""
+    stays = was.status == part.status
+    if stays and was.status_reason == part.status_reason:
         return
     allowed = NEXT[was.status]
-    if part.status not in allowed:
+    if not stays and part.status not in allowed:
         what = f"it can become {', '.join(allowed)}" if allowed else "it is over; make a new one"
         yield Finding(pointer=part.id, code="status", remedy=f"this task is {was.status}: {what}")
     elif part.status in NEEDS_REASON and not (part.status_reason or "").strip():

@@ -80,10 +80,16 @@ class Intake:
         self._reach = reach
         self._keeping = Keeping(store=store, clock=clock, reach=reach)
 
-    async def receive(self, body: bytes, form: Form, caller: Caller, key: str | None) -> Received:
-        """Take a plan document in. Raises Refusal, with every finding and no value, and then nothing is kept."""
+    async def receive(
+        self, body: bytes, form: Form, caller: Caller, key: str | None, sent: bytes | None = None
+    ) -> Received:
+        """Take a plan document in. Raises Refusal, with every finding and no value, and then nothing is kept.
+
+        `sent` is what a key stands for when the document was made here out of what was sent.
+        """
         started = self._clock.ticks()
-        used = await self._use_of(key, body, caller)
+        sent = body if sent is None else sent
+        used = await self.use_of(key, sent, caller)
         draft = await self._read(body, form)
         for number in range(ATTEMPTS):
             fresh = number > 0
@@ -92,12 +98,12 @@ class Intake:
             prepared = await self._preparation.prepare(asked, body, form, caller, snapshot, fresh=fresh)
             if used is not None:
                 return self._received(draft, prepared, used, used.deliveries, snapshot)
-            use = self._use(key, body, prepared)
+            use = self._use(key, sent, prepared)
             self._reach("intake-sealed")
             try:
                 deliveries = await self._keeping.keep(Keep(prepared=prepared, caller=caller, key=key, use=use))
             except OvertakenError:
-                used = await self._use_of(key, body, caller)
+                used = await self.use_of(key, sent, caller)
                 continue
             self._reach("intake-committed")
             self._sight.keep_in_hand(prepared.plan)
@@ -107,18 +113,18 @@ class Intake:
             return received
         raise Refusal("busy")
 
-    async def _use_of(self, key: str | None, body: bytes, caller: Caller) -> KeyUse | None:
+    async def use_of(self, key: str | None, sent: bytes, caller: Caller) -> KeyUse | None:
         """Return what this key was used for before. Raises Refusal when it was for another body."""
         if key is None:
             return None
         use = await self._store.read(lambda tx: rows.key_use(tx, caller.client.client_id, key))
-        if use and use.body_fingerprint != self._master.fingerprint("body", body.hex()):
+        if use and use.body_fingerprint != self._master.fingerprint("body", sent.hex()):
             raise Refusal("key-reused")
         return use
 
-    def _use(self, key: str | None, body: bytes, prepared: Prepared) -> KeyUse:
+    def _use(self, key: str | None, sent: bytes, prepared: Prepared) -> KeyUse:
         outcome = "unchanged" if prepared.row is None else "created" if prepared.plan.version == 1 else "changed"
-        fingerprint = self._master.fingerprint("body", body.hex()) if key is not None else ""
+        fingerprint = self._master.fingerprint("body", sent.hex()) if key is not None else ""
         return KeyUse(
             body_fingerprint=fingerprint, plan=prepared.plan.id, version=prepared.plan.version, outcome=outcome
         )

@@ -85,6 +85,7 @@ class Preparation:
         )
         looked_at: dict[str, int] = {}
         if draft.view_version is not None and known is not None:
+            _new_under_new_names(draft, ids)
             look = await self._read_again(draft, known, caller, fresh=fresh)
             looked_at, plan = dict(look.choice_versions), _written_back(plan, look, known, draft, ids, caller, snapshot)
             _only_theirs(known, plan, draft, ids, caller)
@@ -241,6 +242,17 @@ def _written_back(
         return merged(as_listed(base), as_listed(plan), known)
     except MappingError as error:
         raise Refusal("conflict", _placed(error.findings, draft, ids)) from error
+
+
+def _new_under_new_names(draft: Draft, ids: Mapping[str, str]) -> None:
+    """Refuse something new under a name that made a part of this plan before, which it would take the place of. Raises Refusal."""
+    seen: dict[str, str] = {}
+    for part in draft.plan.parts:
+        other = seen.setdefault(ids[part.id], part.id)
+        if other != part.id:
+            new = other if part.id.partition(":")[2] == ids[part.id] else part.id
+            remedy = "give what is new a fullUrl with a urn:uuid that was not used before"
+            raise refusal("document", draft.pointers.get(new, ""), remedy)
 
 
 def _only_theirs(known: SupportPlan, plan: SupportPlan, draft: Draft, ids: Mapping[str, str], caller: Caller) -> None:

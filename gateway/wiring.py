@@ -262,7 +262,13 @@ def _assembled(
         searching=searching,
         history=History(store=store, sight=sight, indexing=indexing, searching=searching, clock=clock),
         writing=Writing(
-            store=store, sight=sight, indexing=indexing, intake=intake, clock=clock, base_url=f"{public_url}/fhir"
+            store=store,
+            sight=sight,
+            indexing=indexing,
+            intake=intake,
+            master=master,
+            clock=clock,
+            base_url=f"{public_url}/fhir",
         ),
         pulling=Pulling(
             store=store,

@@ -28,7 +28,9 @@ def merged(base: SupportPlan, mine: SupportPlan, current: SupportPlan) -> Suppor
     """
     parts = _parts(base, mine, current)
     residents = _kept(base.residents, mine.residents, current.residents)
-    organisations = {each.id: each for each in (*current.organisations, *mine.organisations)}
+    shown = set(base.organisations)
+    written = [each for each in mine.organisations if each not in shown]
+    organisations = {each.id: each for each in (*base.organisations, *current.organisations, *written)}
     named = _kept(*(tuple(each.id for each in plan.organisations) for plan in (base, mine, current)))
     plan = replace(
         _changed(base, mine, current, _HEADER),

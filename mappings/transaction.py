@@ -3,13 +3,13 @@
 A transaction becomes one version of one plan. What that cannot express is refused with its place: other verbs, conditions, a second plan.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mappings.bundle import bundle_to_plan, check_bundle
+from mappings.bundle import as_listed, bundle_to_plan, check_bundle
 from mappings.document import MAX_FINDINGS, parse_document
 from mappings.draft import Draft, Loss
 from mappings.edge import check_resource
@@ -26,6 +26,7 @@ TYPES = tuple(sorted({*RESOURCE_TYPE.values(), "CarePlan", "CareTeam", "Group", 
 """The resource types of which a plan is made."""
 
 _CONDITIONS = ("ifMatch", "ifNoneMatch", "ifNoneExist", "ifModifiedSince")
+_CONDITIONS_OF_PARTS = ("ifNoneMatch", "ifNoneExist", "ifModifiedSince")
 _ONE_PART = frozenset({"Practitioner", "PractitionerRole"})
 """Types that share an id, because together they are one part."""
 
@@ -33,12 +34,16 @@ _HEADERS = frozenset({"CarePlan", "CareTeam"})
 
 
 class Entry(Struct, frozen=True, kw_only=True):
-    """One entry of a transaction; `id` is the resource's own, or its fullUrl's uuid; `pointer` is where its resource stands."""
+    """One entry of a transaction; `id` is the resource's own, or its fullUrl's uuid; `pointer` is where its resource stands.
+
+    `if_match`: the ETag of what was read, where a transaction of parts says it.
+    """
 
     type: str
     id: str
     verb: Verb
     pointer: str
+    if_match: str | None = None
 
 
 class TransactionForm:
@@ -55,7 +60,7 @@ class TransactionForm:
         self.check(bundle)
         plan, lost = bundle_to_plan(bundle)
         places = {f"{entry.type}/{entry.id}": entry.pointer for entry in entries}
-        plan = _checked(plan, places)
+        plan = as_listed(_checked(plan, places))
         header = next(entry for entry in entries if entry.type == "CarePlan")
         names = _draft_ids(plan)
         draft = replace(renamed(plan, names), id="" if header.verb == "POST" else plan.id, version=0, changed_at=None)
@@ -77,16 +82,18 @@ class TransactionForm:
 
 
 class EditForm(TransactionForm):
-    """A view of which one entry, at `position`, was edited or added: the rest was rendered here and is checked in tests."""
+    """A view of which the entries at `positions` were edited or added: the rest was rendered here and is checked in tests."""
 
-    def __init__(self, position: int) -> None:
-        self._position = position
+    def __init__(self, *positions: int) -> None:
+        self._positions = positions
 
     def check(self, bundle: Resource) -> None:
-        """Check the entry that was edited. Raises MappingError."""
-        resource = bundle["entry"][self._position]["resource"]
-        if found := check_resource(resource, f"/entry/{self._position}/resource"):
-            raise MappingError(*found)
+        """Check the entries that were edited. Raises MappingError."""
+        found: list[Finding] = []
+        for position in self._positions:
+            found += check_resource(bundle["entry"][position]["resource"], f"/entry/{position}/resource")
+        if found:
+            raise MappingError(*found[:MAX_FINDINGS])
 
 
 def entries_of(bundle: Any) -> tuple[Entry, ...]:
@@ -99,8 +106,9 @@ def entries_of(bundle: Any) -> tuple[Entry, ...]:
         raise MappingError(Finding(pointer="/entry", code="entries", remedy=remedy))
     entries: list[Entry] = []
     findings: list[Finding] = []
+    conditions = _CONDITIONS if any(_is_plan(item) for item in listed) else _CONDITIONS_OF_PARTS
     for position, item in enumerate(listed):
-        found = list(_wrong(item, f"/entry/{position}"))
+        found = list(_wrong(item, f"/entry/{position}", conditions))
         findings += found
         if not found:
             entries.append(_entry(item, f"/entry/{position}"))
@@ -110,6 +118,16 @@ def entries_of(bundle: Any) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
+def is_of_parts(entries: Iterable[Entry]) -> bool:
+    """Return whether a transaction is about parts of a plan that is known already: it holds no CarePlan."""
+    return not any(entry.type == "CarePlan" for entry in entries)
+
+
+def _is_plan(item: Any) -> bool:
+    resource = item.get("resource") if isinstance(item, dict) else None
+    return isinstance(resource, dict) and resource.get("resourceType") == "CarePlan"
+
+
 def _entry(item: dict[str, Any], pointer: str) -> Entry:
     resource = item["resource"]
     return Entry(
@@ -117,10 +135,11 @@ def _entry(item: dict[str, Any], pointer: str) -> Entry:
         id=resource.get("id") or item.get("fullUrl", "").removeprefix("urn:uuid:"),
         verb=item["request"]["method"],
         pointer=f"{pointer}/resource",
+        if_match=item["request"].get("ifMatch"),
     )
 
 
-def _wrong(item: Any, pointer: str) -> Iterator[Finding]:
+def _wrong(item: Any, pointer: str, conditions: Iterable[str]) -> Iterator[Finding]:
     """Yield what keeps an entry from being read, and every way in which its request is not ours."""
     if not isinstance(item, dict):
         yield Finding(pointer=pointer, code="type", remedy="make this an object")
@@ -138,10 +157,12 @@ def _wrong(item: Any, pointer: str) -> Iterator[Finding]:
     if not isinstance(request, dict):
         yield Finding(pointer=f"{pointer}/request", code="required", remedy="say what to do: POST or PUT")
         return
-    for name in _CONDITIONS:
+    for name in conditions:
         if name in request:
             remedy = "leave conditions out of a transaction; here the plan is the unit of change"
             yield Finding(pointer=f"{pointer}/request/{name}", code="condition", remedy=remedy)
+    if not isinstance(request.get("ifMatch"), str | None):
+        yield Finding(pointer=f"{pointer}/request/ifMatch", code="type", remedy="give an ETag as text")
     wanted = {"POST": kind, "PUT": f"{kind}/{own_id}"}
     method = request.get("method")
     if not isinstance(method, str) or method not in wanted:

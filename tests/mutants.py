@@ -611,6 +611,63 @@ CALLERS = [
 ]  # fmt: skip
 """Every way in which somebody could call as another, or keep others from calling."""
 
+WRITING, FHIR_WRITING, FHIR_BATCH = "consent/writing.py", "gateway/writing.py", "gateway/api/batch.py"
+_WRITES, _EDITS = "tests/test_consent_writing.py::", "tests/test_gateway_fhir_edits.py::"
+_ONLY_THEIRS = _WRITES + "test_nothing_else_of_a_part_is_for_others"
+_PLAN_ITSELF = _WRITES + "test_the_plan_itself_is_for_who_made_it"
+
+FHIR_WRITES = [
+    Mutant("anybody says how far a task is", WRITING, "if writer not in carriers_of(was, plan):", "if False:",
+           _WRITES + "test_an_action_takes_the_steps_of_its_table_by_who_carries_it_out"),
+    Mutant("any step is a step", WRITING, "if not stays and part.status not in allowed:", "if False:",
+           _WRITES + "test_an_action_takes_the_steps_of_its_table_by_who_carries_it_out"),
+    Mutant("a reason is taken away", WRITING, "if stays and was.status_reason == part.status_reason:", "if stays:",
+           _WRITES + "test_a_reason_is_changed_but_not_taken_away"),
+    Mutant("others change whom the plan names", WRITING, "    if was != now:\n", "    if False:\n", _PLAN_ITSELF),
+    Mutant("others change what comes first", WRITING, "if there != [name for name in left if name in known]:", "if False:",
+           _PLAN_ITSELF),
+    Mutant("others change the text of their task", WRITING, '<= {"status", "status_reason"}', '<= {"status", "status_reason", "text"}',
+           _ONLY_THEIRS),
+    Mutant("a view that comes back is anybody's", "gateway/preparation.py", "            _only_theirs(known, plan, draft, ids, caller)\n",
+           "", _EDITS + "test_a_provider_writes_by_no_door_what_is_not_its_own"),
+    Mutant("a choice ends what waits for who made the plan", "gateway/choosing.py", "if recipient == plan.source:", "if False:",
+           _EDITS + "test_a_choice_does_not_end_what_waits_for_who_made_the_plan"),
+    Mutant("who made the plan hears nothing", "gateway/routing.py", "if plan.source and writer not in {None, plan.source}:", "if False:",
+           _EDITS + "test_progress_goes_to_who_may_see_it_and_to_nobody_else"),
+    Mutant("a version is not asked after", FHIR_WRITING, "if change.version is not None and",
+           "if False and",
+           _EDITS + "TestUpdate::test_asks_for_the_version_that_was_read"),
+    Mutant("an unseen plan is told from none", FHIR_WRITING, "        return _no_plan(change.place)\n",
+           '        return Refusal("not-found")\n',
+           _EDITS + "TestCreate::test_asks_for_one_plan_that_its_maker_sees"),
+    Mutant("a key stands for the view it was put in", FHIR_WRITING, "EditForm(*positions), caller, key, sent)",
+           "EditForm(*positions), caller, key)",
+           _EDITS + "TestUpdate::test_under_a_key_is_done_once"),
+    Mutant("a key makes something new each time", FHIR_WRITING, "        if key is None:\n            return self._clock",
+           "        if True:\n            return self._clock", _EDITS + "TestCreate::test_under_a_key_is_made_once"),
+    Mutant("a patch grows without end", "gateway/patching.py", "if copied > MAX_COPIED_BYTES:", "if copied > 50 * MAX_COPIED_BYTES:",
+           _EDITS + "TestPatch::test_does_not_grow_without_end"),
+    Mutant("a patch makes another resource", FHIR_WRITING, 'if (resource.get("resourceType"), resource.get("id")) != name:', "if False:",
+           _EDITS + "TestPatch::test_changes_neither_type_nor_id"),
+    Mutant("a transaction is about several plans", FHIR_WRITING, "if len(set(plans)) > 1:", "if False:",
+           _EDITS + "TestParts::test_of_several_plans_are_refused_by_name"),
+    Mutant("what is new is not referred to", FHIR_WRITING, "_referring(change.resource, names) if names else change.resource",
+           "change.resource", _EDITS + "TestParts::test_are_one_new_version"),
+    Mutant("a place of the view is told for one that was sent", FHIR_WRITING, "place + pointer[found.end() :]", "pointer",
+           _EDITS + "TestParts::test_are_all_kept_or_none"),
+    Mutant("what is kept is told as absent", "gateway/api/edits.py", "if error.code not in _KEPT_ALL_THE_SAME:", "if True:",
+           _EDITS + "TestCreate::test_of_what_its_maker_may_not_see_is_a_201_all_the_same"),
+    Mutant("what is new takes another's place", "gateway/preparation.py", "        if other != part.id:\n", "        if False:\n",
+           _EDITS + "test_what_is_new_takes_no_others_place"),
+    Mutant("another server's URL is ours", FHIR_BATCH, "if found.absolute or found.scheme:", "if False:",
+           _EDITS + "TestBatch::test_takes_a_url_in_every_form"),
+    Mutant("an include asks for no scope", "gateway/api/resources.py", "union(*(_targets_of(each) for each in query.includes))", "union()",
+           _EDITS + "test_each_interaction_asks_for_its_scope"),
+    Mutant("entries count in their order", "mappings/transaction.py", "as_listed(_checked(plan, places))", "_checked(plan, places)",
+           _EDITS + "test_entries_in_any_order_are_the_same_plan"),
+]  # fmt: skip
+"""What may be written under FHIR, and by whom."""
+
 AUDITS, CONSENTS, _RECORDS = "gateway/api/audits.py", "gateway/api/consents.py", "tests/test_gateway_fhir_records.py::"
 _DOOR = _RECORDS + "test_there_is_no_side_door"
 _STRANGER = _RECORDS + "TestConsent::test_who_has_no_plan_with_a_resident_finds_nothing"
@@ -652,6 +709,7 @@ MUTANTS = [
     *RECORDS,
     *EDGE,
     *TRAIL,
+    *FHIR_WRITES,
 ]
 
 

@@ -282,7 +282,7 @@ WRONG = [
     pytest.param(request(url="Patient/../x"), "Bundle.entry[1].request.url", id="a path"),
     pytest.param(request(ifMatch='W/"1"'), "Bundle.entry[1].request.ifMatch", id="a condition"),
     pytest.param(another_plan, None, id="two plans"),
-    pytest.param(no_plan, "Bundle.entry", id="no plan"),
+    pytest.param(no_plan, "Bundle.entry[0].resource", id="no plan, nor parts of one"),
     pytest.param(wrong_bsn, None, id="a BSN that fails its test"),
     pytest.param(lost_goal, None, id="a reference to nothing"),
     pytest.param(medication, "Bundle.entry[1].resource", id="a type that is no part of a plan"),

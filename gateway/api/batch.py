@@ -58,7 +58,7 @@ class EntryRequest:
         url = request.get("url") if isinstance(request, dict) else None
         if not isinstance(request, dict) or not isinstance(method, str) or not isinstance(url, str):
             raise refusal("document", "/request", "give request.method and request.url")
-        relative = URL(url.removeprefix(f"{base_url(call)}/"), encoded=False)
+        relative = _relative(url, base_url(call))
         self.query = MultiDictProxy(MultiDict(relative.query))
         self.method, self._resource = method, entry.get("resource")
         self.route, self.match_info = _route(method, f"/{unquote(relative.path).lstrip('/')}")
@@ -74,6 +74,20 @@ class EntryRequest:
         return msgspec.json.encode(self._resource)
 
 
+def _relative(url: str, base: str) -> URL:
+    """Return a URL relative to the base. Raises Refusal: another server's, or none at all."""
+    try:
+        found = URL(url.removeprefix(f"{base}/"))
+    except ValueError as error:
+        raise refusal("document", "/request/url", _URL) from error
+    if found.absolute or found.scheme:
+        raise refusal("document", "/request/url", _URL)
+    return found
+
+
+_URL = "give a url relative to the base of this server, or one below it"
+
+
 def _route(method: str, path: str) -> tuple[Route, dict[str, str]]:
     for route, pattern in _ROUTES:
         if route.method == method and (found := pattern.fullmatch(path)):
@@ -83,13 +97,15 @@ def _route(method: str, path: str) -> tuple[Route, dict[str, str]]:
 
 async def _answered(call: Call, entry: Any, place: str) -> Resource:
     """Answer one entry; what is wrong with it is its own."""
+    root = place
     try:
         request = EntryRequest(call, entry)
+        root = f"{place}.resource"
         http = cast("web.Request", request)
         asked = Call(gateway=call.gateway, http=http, route=request.route, caller=call.caller)
         response = await request.route.handler(asked)
     except Refusal as error:
-        told = outcome_of(error, place)
+        told = outcome_of(error, root)
         return {"response": {"status": str(told.status), "outcome": _body(told)}}
     answered: Resource = {"response": dict(_said(response))}
     if response.body:

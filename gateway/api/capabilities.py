@@ -54,7 +54,8 @@ def capability_statement(base: str, token_url: str) -> Resource:
                 "mode": "server",
                 "documentation": (
                     "Every answer is what the resident lets the caller see, and is decided at that moment. "
-                    "A plan comes in as one transaction: a CarePlan and everything that belongs to it."
+                    "A plan comes in as one transaction: a CarePlan and everything that belongs to it; "
+                    "one without a CarePlan is about parts of one plan that is there."
                 ),
                 "security": {
                     "extension": [{"url": _OAUTH, "extension": [{"url": "token", "valueUri": token_url}]}],

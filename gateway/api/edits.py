@@ -9,7 +9,7 @@ from aiohttp import web
 
 from gateway.api.call import Call, idempotency_key
 from gateway.api.fhir import MEDIA_TYPES, as_fhir
-from gateway.api.interactions import INTERACTIONS
+from gateway.api.interactions import INTERACTIONS, version_in
 from gateway.api.resources import base_url, only, parsed, place_of, require_json, told, type_of
 from gateway.errors import Refusal, refusal, refused
 from gateway.render import FHIR_JSON
@@ -24,7 +24,6 @@ from mappings.search.query import Condition, Tokens
 
 JSON_PATCH = "application/json-patch+json"
 
-_ETAG = re.compile(r'\s*(?:W/)?"([A-Za-z0-9\-.]{1,64})"\s*')
 _RETURN = re.compile(r"return\s*=\s*(minimal|representation|OperationOutcome)")
 
 _FORMAT = ("_format", "_pretty")
@@ -155,15 +154,20 @@ def version_wanted(call: Call) -> str:
     text = call.http.headers.get("If-Match")
     if text is None:
         raise Refusal("precondition")
-    found = _ETAG.fullmatch(text)
-    if not found:
+    version = version_in(text)
+    if version is None:
         raise Refusal("stale")
-    return found.group(1)
+    return version
 
 
 async def _answered(call: Call, resource_type: str, written: Written, status: int) -> web.Response:
     """Return what was written as its writer sees it now."""
-    answer = await call.gateway.searching.read(call.by, resource_type, written.id)
+    try:
+        answer = await call.gateway.searching.read(call.by, resource_type, written.id)
+    except Refusal as error:
+        if error.code not in _KEPT_ALL_THE_SAME:
+            raise
+        return _unshown(call, resource_type, written, status)
     return as_preferred(call, f"{resource_type}/{written.id}", answer, _remarks(resource_type, written), status)
 
 
@@ -186,8 +190,23 @@ def as_preferred(call: Call, place: str, answer: Answer, remarks: list[Resource]
     return response
 
 
+_KEPT_ALL_THE_SAME = frozenset({"not-found", "indexing", "busy"})
+"""Why what was written cannot be shown: it is another's to see, or not at this moment. A refusal would ask to write it again."""
+
+
+def _unshown(call: Call, resource_type: str, written: Written, status: int) -> web.Response:
+    """Return that it was kept, and no more: no version, for whoever sees nothing has none."""
+    remark = issue("information", "informational", "Kept. It is not shown to you, or not at this moment.")
+    response = as_fhir(outcome([remark]), status)
+    if status == 201:  # noqa: PLR2004 - created
+        response.headers["Location"] = f"{base_url(call)}/{resource_type}/{written.id}"
+    return response
+
+
 def _remarks(resource_type: str, written: Written) -> list[Resource]:
     received = written.received
+    if received is None:
+        return [issue("information", "informational", "Kept under this Idempotency-Key before.")]
     found = [
         issue("information", "not-supported", "This element found no place in the plan, and is never shared.", place)
         for place in (expression_of(each.pointer, resource_type) for each in received.loss)

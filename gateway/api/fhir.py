@@ -1,19 +1,23 @@
 """`/fhir`: plans in as transactions, and how FHIR is answered (https://hl7.org/fhir/R4/http.html)."""
 
+import asyncio
 from collections.abc import Iterator
 
 import msgspec
 from aiohttp import web
 
 from gateway.api.call import Call, idempotency_key
+from gateway.api.interactions import INTERACTIONS, Interaction, version_in
 from gateway.errors import ERRORS, Refusal, refusal, refused
 from gateway.intake import Received
 from gateway.render import FHIR_JSON
+from gateway.writing import Change
 from mappings.document import parse_document
+from mappings.edge import check_bundle
 from mappings.elements import Resource
 from mappings.errors import Finding, MappingError
 from mappings.outcome import expression_of, issue, outcome
-from mappings.transaction import Entry, TransactionForm, entries_of, transaction_response
+from mappings.transaction import Entry, TransactionForm, entries_of, is_of_parts, transaction_response
 
 MEDIA_TYPES = frozenset({FHIR_JSON, "application/json"})
 
@@ -28,12 +32,50 @@ async def receive_transaction(call: Call) -> web.Response:
     with call.gateway.pressure.admitted():
         body = await call.http.read()
         try:
-            entries = entries_of(parse_document(body))
+            bundle = parse_document(body)
+            entries = entries_of(bundle)
         except MappingError as error:
             raise refused(error) from error
         call.by.require_each((entry.type, _LETTER[entry.verb]) for entry in entries)
+        if is_of_parts(entries):
+            return as_fhir(transaction_response(await _parts_written(call, bundle, entries, body)))
         received = await call.gateway.intake.receive(body, _FORM, call.by, idempotency_key(call))
     return as_fhir(transaction_response(list(_answers(entries, received))))
+
+
+async def _parts_written(call: Call, bundle: Resource, entries: tuple[Entry, ...], body: bytes) -> list[Resource]:
+    """Make all changes to parts of one plan as one version of it, and return the answer to each entry. Raises Refusal."""
+    try:
+        await asyncio.to_thread(check_bundle, bundle)
+    except MappingError as error:
+        raise refused(error) from error
+    changes = [_change(bundle, entry, number) for number, entry in enumerate(entries)]
+    ids, received = await call.gateway.writing.write(call.by, changes, idempotency_key(call), body)
+    answers: list[Resource] = []
+    for entry, name in zip(entries, ids, strict=True):
+        status = "201 Created" if entry.verb == "POST" else "200 OK"
+        response: Resource = {"status": status, "location": f"{entry.type}/{name}"}
+        if received is not None and (issues := list(_issues(entry, received))):
+            response["outcome"] = outcome(issues)
+        answers.append({"response": response})
+    return answers
+
+
+def _change(bundle: Resource, entry: Entry, number: int) -> Change:
+    """Return what an entry asks for. Raises Refusal: it is not offered, or it was read at no version of ours."""
+    wanted: Interaction = "create" if entry.verb == "POST" else "update"
+    if wanted not in INTERACTIONS.get(entry.type, ()):
+        remedy = f"a transaction without a CarePlan changes parts of a plan; it can {wanted} no {entry.type}"
+        raise refusal("document", entry.pointer, remedy)
+    version = version_in(entry.if_match) if entry.if_match is not None else None
+    if entry.if_match is not None and version is None:
+        raise refusal("stale", entry.pointer, ERRORS["stale"].remedy)
+    sent = bundle["entry"][number]
+    full_url = sent.get("fullUrl", "") if entry.verb == "POST" else ""
+    own = entry.id if entry.verb == "PUT" else ""
+    return Change(
+        type=entry.type, id=own, resource=sent["resource"], version=version, full_url=full_url, place=entry.pointer
+    )
 
 
 def as_fhir(resource: Resource, status: int = 200) -> web.Response:

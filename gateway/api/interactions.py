@@ -3,6 +3,7 @@
 The names are those of https://hl7.org/fhir/R4/valueset-type-restful-interaction.html.
 """
 
+import re
 from typing import Literal
 
 from gateway.errors import Refusal, refusal
@@ -45,4 +46,34 @@ def require_offered(resource_type: str, interaction: Interaction) -> None:
     if offered is None:
         raise Refusal("not-found")
     if interaction not in offered:
-        raise refusal("method", "", f"with {resource_type} this gateway does {', '.join(offered)}")
+        error = refusal("method", "", f"with {resource_type} this gateway does {', '.join(offered)}")
+        error.headers["Allow"] = ", ".join(_methods_beside(interaction, offered))
+        raise error
+
+
+_METHOD: dict[Interaction, str] = {
+    "read": "GET",
+    "vread": "GET",
+    "history-instance": "GET",
+    "search-type": "GET",
+    "create": "POST",
+    "update": "PUT",
+    "patch": "PATCH",
+}
+_OF_TYPE = frozenset({"search-type", "create"})
+"""What is asked of a type rather than of one resource."""
+
+
+def _methods_beside(interaction: Interaction, offered: tuple[Interaction, ...]) -> list[str]:
+    """Return the methods that are offered at the place of an interaction."""
+    found = (_METHOD[each] for each in offered if (each in _OF_TYPE) == (interaction in _OF_TYPE))
+    return list(dict.fromkeys(found))
+
+
+_ETAG = re.compile(r'\s*(?:W/)?"([A-Za-z0-9\-.]{1,64})"\s*')
+
+
+def version_in(etag: str) -> str | None:
+    """Return the version that an ETag of ours names; None when it is none of ours."""
+    found = _ETAG.fullmatch(etag)
+    return found.group(1) if found else None

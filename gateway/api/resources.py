@@ -19,9 +19,10 @@ from mappings.elements import Resource
 from mappings.errors import Finding, MappingError
 from mappings.outcome import issue, outcome
 from mappings.search.links import query_string
+from mappings.search.parameters import PARAMETERS
 from mappings.search.parsing import parse_query
 from mappings.search.projection import projected
-from mappings.search.query import Chained, Has, Query
+from mappings.search.query import Chained, Has, Include, Query
 
 CURSOR = "_cursor"
 
@@ -223,7 +224,7 @@ def _require_no_records(query: Query) -> None:
 
 def _types_of(query: Query) -> set[str]:
     """Return the types that a search asks about: of each the caller needs the scope."""
-    types = {query.type} | {each.target for each in query.includes if each.target}
+    types = {query.type}.union(*(_targets_of(each) for each in query.includes))
     types |= {each.source for each in query.revincludes}
     for condition in query.conditions:
         if isinstance(condition, Chained):
@@ -231,6 +232,14 @@ def _types_of(query: Query) -> set[str]:
         elif isinstance(condition, Has):
             types.add(condition.source)
     return types
+
+
+def _targets_of(include: Include) -> Iterable[str]:
+    """Return the types that an include may add: the one it names, or else all that its parameter may refer to."""
+    if include.target:
+        return (include.target,)
+    targets = PARAMETERS[include.source][include.param].targets or tuple(INTERACTIONS)
+    return (each for each in targets if each in INTERACTIONS and each not in RECORDS)
 
 
 async def history_of(call: Call) -> web.Response:
