@@ -413,6 +413,22 @@ class TestConsent:
         assert await home.found(f"Consent?patient={resident}&data=Goal/{goal}") == [made]
         assert (await home.put(made)).body == made
 
+    async def test_no_transaction_takes_one_in(self, home: Home) -> None:
+        """A transaction is of parts of a plan: a choice beside them would pass by what keeps choices."""
+        entry = {"request": {"method": "POST", "url": "Consent"}, "resource": consent_of(home.marloes)}
+        bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}
+        refused = await home.world.team.ask("POST", "/fhir", json_body=bundle, headers=FHIR)
+        assert refused.status == 422
+        assert ["Bundle.entry[0].resource"] in expressions(refused)
+
+    async def test_an_include_of_anything_needs_no_scope_for_records(self, home: Home) -> None:
+        """They never come along: who may read all of a plan asks no more than that."""
+        types = ("Task", "Goal", "CarePlan", "CareTeam", "ClinicalImpression", "Condition", "Group", "Observation")
+        types += ("Organization", "Patient", "Practitioner", "PractitionerRole", "Provenance", "RelatedPerson")
+        client = await home.limited(" ".join(f"system/{each}.rs" for each in (*types, "ServiceRequest")))
+        for place in ("Task?_include=Task:focus", f"Patient/{home.marloes}/$everything"):
+            assert (await client.ask("GET", f"/fhir/{place}")).status == 200, place
+
     async def test_prefer_says_what_comes_back(self, home: Home) -> None:
         _, resident = await home.other_family()
         minimal = await home.post(consent_of(resident), Prefer="return=minimal")
