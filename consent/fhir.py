@@ -83,6 +83,26 @@ def consent_to_choice(resource: Any) -> Choice:
         raise ConsentError(*error.findings) from error
 
 
+def place_in_consent(pointer: str) -> str:
+    """Return where a Consent says what stands at this pointer of a choice: the nearest element that it has for it, "" for the whole."""
+    first = pointer.removeprefix("/").partition("/")[0]
+    return _PLACES.get(first, "")
+
+
+_PLACES = {
+    "id": "/id",
+    "recipient": "/provision/actor/0/reference",
+    "effect": "/provision/type",
+    "givenBy": "/performer/0",
+    "parts": "/provision",
+    "purpose": "/provision/purpose",
+    "from": "/provision/period/start",
+    "until": "/provision/period/end",
+    "evidence": "/verification",
+    "recordedBy": "/extension",
+}
+
+
 def resident_of(resource: Any) -> str:
     """Return the id of the Patient whose choice a Consent is. Raises ConsentError."""
     found = Node(resource, "", _NOWHERE)

@@ -115,14 +115,25 @@ class Choosing:
         kept = await self._edited(resident, lambda choices: (*choices, replace(choice, id="")), caller)
         return kept, kept.choices[-1]
 
-    async def withdraw(self, resident: str, choice_id: str, caller: Caller) -> ChoiceSet:
-        """Withdraw one choice. Raises Refusal when there is none with this id."""
+    async def change(self, resident: str, choice: Choice, version: int, caller: Caller) -> tuple[ChoiceSet, Choice]:
+        """Make this the choice with its id, when that is still at `version`; return the new set and the choice as it was kept.
+
+        Raises Refusal: not-found, stale, document.
+        """
+
+        def changed(choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
+            _require(choices, choice.id, version)
+            return tuple(choice if each.id == choice.id else each for each in choices)
+
+        kept = await self._edited(resident, changed, caller)
+        return kept, next(each for each in kept.choices if each.id == choice.id)
+
+    async def withdraw(self, resident: str, choice_id: str, caller: Caller, version: int | None = None) -> ChoiceSet:
+        """Withdraw one choice, with `version` only when it is still at that. Raises Refusal: not-found, stale."""
 
         def without(choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
-            left = tuple(choice for choice in choices if choice.id != choice_id)
-            if len(left) == len(choices):
-                raise Refusal("not-found")
-            return left
+            _require(choices, choice_id, version)
+            return tuple(choice for choice in choices if choice.id != choice_id)
 
         return await self._edited(resident, without, caller)
 
@@ -188,9 +199,10 @@ class Choosing:
             changed_by=caller.client.client_id,
         )
         moments = [row.at, *self._edges(choices)]
+        names = [choice.id for choice in choices]
         async with self._few:
             kept = await self._store.write(
-                partial(_kept, row=row, moments=moments, mark=self._clock.new_id(), reach=self._reach)
+                partial(_kept, row=row, names=names, moments=moments, mark=self._clock.new_id(), reach=self._reach)
             )
         if not kept:
             raise _StaleError
@@ -255,12 +267,24 @@ class Choosing:
         return 1
 
 
-def _kept(tx: Transaction, row: ChoicesRow, moments: Iterable[datetime], mark: str, reach: Reach) -> bool:
+def _require(choices: Iterable[Choice], choice_id: str, version: int | None) -> None:
+    """Raise Refusal when there is no such choice, or it is at another version than this one."""
+    found = next((choice for choice in choices if choice.id == choice_id), None)
+    if found is None:
+        raise Refusal("not-found")
+    if version not in {None, found.version}:
+        raise Refusal("stale")
+
+
+def _kept(
+    tx: Transaction, row: ChoicesRow, names: Iterable[str], moments: Iterable[datetime], mark: str, reach: Reach
+) -> bool:
     visible.hold_readers(tx)
     lock(tx, "resident", row.resident)
     lock(tx, "choices", row.resident)
     if not rows.add_choices(tx, row):
         return False
+    rows.name_choices(tx, row.resident, names)
     visible.mark_residents(tx, [row.resident], mark)
     rows.add_wakeups(tx, [(row.resident, moment) for moment in moments])
     reach("choices-written")

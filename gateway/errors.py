@@ -85,6 +85,7 @@ ERRORS: dict[str, Row] = {
     "too-many-included": Row(
         400, "too-costly", "This page includes too much", "ask for fewer with _count, or search for what is included"
     ),
+    "too-broad": Row(400, "too-costly", "This search asks for too much", "see errors for what to name"),
     "internal": Row(
         500, "exception", "Something went wrong here", "nothing was kept; try again, and report the request id"
     ),

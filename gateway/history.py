@@ -7,14 +7,15 @@ from datetime import datetime
 from functools import partial
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.callers import Caller
 from gateway.clock import Clock
 from gateway.errors import Refusal
 from gateway.indexing import Indexing
 from gateway.seal import sha256_hex
-from gateway.searching import Searching
-from gateway.shown import as_read, lines_of
+from gateway.searching import Answer, Searching
+from gateway.shown import as_read, lines_of, resources_of, version_id
 from gateway.sight import Look, Reader, Sight, reader_for
 from gateway.store import plans as plan_rows
 from gateway.store import receipts, visible
@@ -22,7 +23,6 @@ from gateway.store.engine import Store, Transaction
 from gateway.store.locks import lock
 from gateway.store.receipts import ReceiptRow
 from gateway.store.views import ViewState
-from mappings.bundle import plan_to_resources
 from mappings.elements import Resource
 
 LOOKS = 8
@@ -60,7 +60,7 @@ class History:
         """
         reader = reader_for(caller)
         for _ in range(LOOKS):
-            await self._searching.read(caller, *name)
+            newest = await self._searching.read(caller, *name)
             number = await self._indexing.fresh(reader)
             plan_id = await self._store.read(partial(visible.resource_row, reader=number, name=name))
             current = await self._sight.load(plan_id) if plan_id else None
@@ -69,7 +69,8 @@ class History:
             rows = await self._store.read(
                 partial(receipts.given, plan_id=plan_id, recipient=caller.organisation, reader=reader.key)
             )
-            looks = [(each, await self._then(plan_id, reader, each)) for each in _by_version(rows)[:VERSIONS]]
+            versions = [_as_dated(each, newest, name[0], plan_id) for each in _by_version(rows)[:VERSIONS]]
+            looks = [(each, await self._then(plan_id, reader, each, name[0])) for each in versions]
             told = [
                 (look, resource)
                 for each, look in looks
@@ -86,10 +87,14 @@ class History:
                 return body
         raise Refusal("busy")
 
-    async def _then(self, plan_id: str, reader: Reader, given: _Given) -> Look | None:
-        """Return a look at an older version with today's choices, narrowed to what was given then."""
+    async def _then(self, plan_id: str, reader: Reader, given: _Given, resource_type: str) -> Look | None:
+        """Return a look at an older version with today's choices, narrowed to what was given then.
+
+        A Provenance is about that version and shows no part of it, so it needs no part to have been given.
+        """
         plan = await self._sight.load(plan_id, given.plan_version)
-        return await self._sight.look(plan, reader, within=given.parts) if plan else None
+        within = None if resource_type == "Provenance" else given.parts
+        return await self._sight.look(plan, reader, within=within) if plan else None
 
     def _keep(
         self, tx: Transaction, looks: list[Look], now: Look, name: tuple[str, str], body: bytes, caller: Caller
@@ -133,11 +138,17 @@ def _by_version(rows: tuple[ReceiptRow, ...]) -> list[_Given]:
     return [found[version] for version in sorted(found, reverse=True)]
 
 
+def _as_dated(given: _Given, newest: Answer, resource_type: str, plan_id: str) -> _Given:
+    """Return the newest version with the date that a read of it has; of older ones the first disclosure is known."""
+    is_newest = version_id(resource_type, given.version, plan_id) == newest.version
+    return replace(given, at=datetime.fromisoformat(newest.changed_at)) if is_newest else given
+
+
 def _shown(look: Look, given: _Given, name: tuple[str, str]) -> Resource | None:
     if look.shown is None:
         return None
     view = look.stamped(ViewState(version=given.version, changed_at=given.at, is_new=False))
-    for resource in plan_to_resources(view, {name[1]}):
+    for resource in resources_of(view, {name[1]}):
         if (resource["resourceType"], resource["id"]) == name:
             return as_read(resource, look.whole.id)
     return None

@@ -19,13 +19,13 @@ from gateway.directory import Directory
 from gateway.errors import Refusal
 from gateway.logs import Log
 from gateway.seal import MasterKey
+from gateway.shown import resources_of
 from gateway.sight import Look, Reader, Sight
 from gateway.store import plans as plan_rows
 from gateway.store import views, visible
 from gateway.store.engine import Store, Transaction
 from gateway.store.locks import lock
 from gateway.store.visible import Item, ReaderRow, Stale, View
-from mappings.bundle import plan_to_resources
 from mappings.plan import Identity, SupportPlan
 from mappings.search.values import values_of
 
@@ -157,7 +157,7 @@ class Indexing:
             return ()
         return tuple(
             Item(type=each["resourceType"], id=each["id"], values=values_of(each, self._hashed))
-            for each in plan_to_resources(look.shown)
+            for each in resources_of(look.shown)
         )
 
     def _hashed(self, number: str) -> str:

@@ -17,7 +17,7 @@ from gateway.clock import Clock
 from gateway.errors import Refusal
 from gateway.indexing import Indexing
 from gateway.seal import MasterKey, SealError, sha256_hex
-from gateway.shown import as_read, lines_of
+from gateway.shown import as_read, lines_of, resources_of
 from gateway.sight import Look, Reader, Sight, reader_for
 from gateway.store import plans as plan_rows
 from gateway.store import receipts, search, views, visible
@@ -25,7 +25,6 @@ from gateway.store.engine import Store, Transaction
 from gateway.store.locks import lock
 from gateway.store.receipts import PartLine, ReceiptRow
 from gateway.store.search import Found, Place
-from mappings.bundle import plan_to_resources
 from mappings.elements import Resource
 from mappings.search.query import Query
 
@@ -140,6 +139,10 @@ class Searching:
             raise Refusal("cursor")
         return cursor
 
+    def cursor(self, query: Query, place: Place, caller: Caller) -> str:
+        """Return where a search goes on, for this caller only."""
+        return self._cursor(query, place, reader_for(caller))
+
     def _cursor(self, query: Query, place: Place, reader: Reader, about: str = "") -> str:
         until = (self._clock.now() + timedelta(seconds=CURSOR_SECONDS)).timestamp()
         cursor = Cursor(query=query, place=place, reader=reader.key, until=until, about=about)
@@ -194,7 +197,7 @@ class Searching:
             view, state = self._sight.stamped(tx, look)
             versions[plan_id] = state.version
             disclosures.append(look.disclosed_as(state))
-            for resource in plan_to_resources(view, {each.id for each in (*found, *added) if each.plan == plan_id}):
+            for resource in resources_of(view, {each.id for each in (*found, *added) if each.plan == plan_id}):
                 shown[plan_id, resource["resourceType"], resource["id"]] = as_read(resource, plan_id)
         resources: list[tuple[Resource, bool]] = []
         for each, is_match in (*((each, True) for each in found), *((each, False) for each in added)):

@@ -7,6 +7,8 @@ differ: residents are no entities, since a receipt names parts and not people; a
 |---|---|---|---|
 | delivery | Export, transmit | C: the recipient has a new version | the gateway, or the client that pulled it |
 | read | rest, read | R | the recipient |
+| search | rest, search-type | E: it was found by a question | the recipient |
+| history | rest, history | R | the recipient |
 | view | rest, operation | E: it was computed for whoever looked | the recipient |
 
 Each part is an entity, whose details are what the decision rested on: `kind`, `domain`, `ground`, `article`, and per choice the Consent
@@ -24,18 +26,22 @@ from mappings.elements import RESOURCE_TYPE, Resource, concept, definition, fill
 
 PROFILE = definition("planbrug-auditevent")
 
-Exit = Literal["delivery", "read", "view"]
+Exit = Literal["delivery", "read", "search", "history", "view"]
 
 _HL7 = "http://terminology.hl7.org/CodeSystem"
 _DICOM = "http://dicom.nema.org/resources/ontology/DCM"
 _REST: Resource = {"system": f"{_HL7}/audit-event-type", "code": "rest"}
 _EXPORT: Resource = {"system": _DICOM, "code": "110106"}
 _READ: Resource = {"system": "http://hl7.org/fhir/restful-interaction", "code": "read"}
+_SEARCH: Resource = {"system": "http://hl7.org/fhir/restful-interaction", "code": "search-type"}
+_HISTORY: Resource = {"system": "http://hl7.org/fhir/restful-interaction", "code": "history"}
 _OPERATION: Resource = {"system": "http://hl7.org/fhir/restful-interaction", "code": "operation"}
 _TRANSMIT: Resource = {"system": f"{_HL7}/iso-21089-lifecycle", "code": "transmit"}
 _EVENT: dict[Exit, tuple[Resource, Resource, str]] = {
     "delivery": (_EXPORT, _TRANSMIT, "C"),
     "read": (_REST, _READ, "R"),
+    "search": (_REST, _SEARCH, "E"),
+    "history": (_REST, _HISTORY, "R"),
     "view": (_REST, _OPERATION, "E"),
 }
 _DONE, _FAILED = "0", "8"
@@ -62,7 +68,7 @@ class Disclosure(Struct, frozen=True, kw_only=True):
     """One disclosure or refusal.
 
     `plan_version` is a version that the reader of this event may know, `code` how it ended or why it was refused, `client` who asked,
-    `sha256` of the body that left.
+    when the reader may know, `pulled` whether the recipient asked for a delivery, `sha256` of the body that left.
     """
 
     id: str
@@ -74,6 +80,7 @@ class Disclosure(Struct, frozen=True, kw_only=True):
     code: str
     plan_version: int | None = None
     client: str | None = None
+    pulled: bool = False
     purpose: Purpose | None = None
     sha256: str | None = None
     parts: tuple[DisclosedPart, ...] = ()
@@ -104,7 +111,7 @@ def disclosure_to_auditevent(disclosure: Disclosure, gateway: str) -> Resource:
 
 def _agents(disclosure: Disclosure, observer: Resource) -> Iterator[Resource]:
     """Yield who received and who gave. One of them asked for it: of a delivery that nobody pulled, the gateway."""
-    asked = disclosure.exit != "delivery" or disclosure.client is not None
+    asked = disclosure.exit != "delivery" or disclosure.pulled or disclosure.client is not None
     yield filled(
         {
             "type": _DESTINATION,

@@ -63,7 +63,7 @@ def encode_bundle(bundle: Resource) -> bytes:
 
 def plan_to_resources(plan: SupportPlan, only: Collection[str] | None = None) -> list[Resource]:
     """Render a plan as its resources: the CarePlan, the people, the parts. With `only` those that have one of these ids."""
-    stamp = _stamp(plan)
+    stamp = stamp_of(plan)
     if only is None:
         resources = [careplan.plan_to_careplan(plan, stamp), *_groups(plan, stamp), *_patients(plan, stamp)]
         parts, organisations = plan.parts, plan.organisations
@@ -80,6 +80,14 @@ def plan_to_resources(plan: SupportPlan, only: Collection[str] | None = None) ->
     if members:
         resources.append(people.team_to_resource(plan.id, subject_reference(plan.residents), members, stamp))
     return resources
+
+
+def stamp_of(plan: SupportPlan) -> Resource:
+    """Return the version that every resource of this view shares; empty when the view has none yet."""
+    stamp: Resource = {"versionId": str(plan.version)} if plan.version else {}
+    if plan.changed_at:
+        stamp["lastUpdated"] = plan.changed_at.isoformat()
+    return stamp
 
 
 def in_order(plan: SupportPlan) -> SupportPlan:
@@ -117,14 +125,6 @@ def bundle_to_plan(bundle: Resource) -> tuple[SupportPlan, tuple[str, ...]]:
 def _entry(resource: Resource, base_url: str) -> Resource:
     url = f"{resource['resourceType']}/{resource['id']}"
     return {"fullUrl": f"{base_url}/{url}", "resource": resource, "request": {"method": "PUT", "url": url}}
-
-
-def _stamp(plan: SupportPlan) -> Resource:
-    """Return the version that every resource of this view shares; empty when the view has none yet."""
-    stamp: Resource = {"versionId": str(plan.version)} if plan.version else {}
-    if plan.changed_at:
-        stamp["lastUpdated"] = plan.changed_at.isoformat()
-    return stamp
 
 
 def _groups(plan: SupportPlan, stamp: Resource) -> list[Resource]:

@@ -706,16 +706,41 @@ FHIR_READ = [
     Mutant("a receipt names the whole plan", "gateway/shown.py",
            'return tuple(line for line in lines if known_as[line.part_id] in ids or (has_team and line.kind == "team"))',
            "return lines", _FR + "test_a_search_leaves_a_receipt_per_plan_with_what_its_page_shows"),
-    Mutant("a history tells what was never given", "gateway/history.py", "reader, within=given.parts)", "reader)",
+    Mutant("a history tells what was never given", "gateway/history.py", "reader, within=within)", "reader)",
            _FW + "test_what_was_never_given_is_in_no_history"),
     Mutant("who is read from another plan loses their place", VISIBLE, "            handed[row.type, row.id] = other\n", "",
            _FP + "test_a_resident_of_two_plans_is_on_one_page_also_when_one_goes"),
-    Mutant("what comes along needs no scope", RESOURCES, "return {name for name in INTERACTIONS if may_refer(parameter, name)}",
-           "return set()", _FQ + "test_what_may_come_along_needs_its_scope_too"),
+    Mutant("what comes along needs no scope", RESOURCES, "if name not in RECORDS and may_refer(parameter, name)",
+           "if not name", _FQ + "test_what_may_come_along_needs_its_scope_too"),
     Mutant("a search has a version", RESOURCES, "if answer.version and answer.version in known", "if answer.version in known",
            _FQ + "test_a_search_has_no_version_to_compare"),
 ]  # fmt: skip
 """Reading and searching under /fhir: consent in the query, what makes an index stale, cursors, receipts and histories."""
+
+AUDITS, CONSENTS, _RECORDS = "gateway/api/audits.py", "gateway/api/consents.py", "tests/test_gateway_fhir_records.py::"
+_DOOR = _RECORDS + "test_there_is_no_side_door"
+_STRANGER = _RECORDS + "TestConsent::test_who_has_no_plan_with_a_resident_finds_nothing"
+_TOLD = _RECORDS + "TestAuditEvent::test_it_tells_what_a_receipt_tells_and_no_more"
+
+RECORDS = [
+    Mutant("a recipient knows of every receipt", AUDITS, "return None if call.by.is_admin else call.by.organisation", "return None",
+           _RECORDS + "TestAuditEvent::test_one_is_read_by_who_may_know_of_it"),
+    Mutant("a recipient knows the plan's version", AUDITS, "row.plan_version if is_own else row.view_version", "row.plan_version", _TOLD),
+    Mutant("a recipient knows residents by their own ids", AUDITS, "as_known(call, row, is_own=is_own)", "as_known(call, row, is_own=True)",
+           _TOLD),
+    Mutant("everybody knows which client asked", AUDITS, "row.client if row.recipient == call.by.organisation else None", "row.client",
+           _TOLD),
+    Mutant("FHIR scopes alone open records", "gateway/api/records.py", "        call.by.require(scope)\n", "        pass\n", _DOOR),
+    Mutant("anybody has a plan with anybody", "gateway/api/residents.py",
+           "own = tuple(row for row in found if row.source == call.by.organisation)", "own = found", _STRANGER),
+    Mutant("a withdrawal overwrites what it has not seen", "gateway/choosing.py", "    if version not in {None, found.version}:\n",
+           "    if False:\n", _RECORDS + "TestConsent::test_of_two_changes_at_once_one_is_stale"),
+    Mutant("a withdrawn Consent stays", CONSENTS, 'if resource.get("status") == "inactive":', "if False:",
+           _RECORDS + "TestConsent::test_one_that_is_created_opens_what_it_says"),
+    Mutant("a Provenance counts as all of its view", "gateway/shown.py", 'any(kind == "CarePlan" for kind, _ in named)',
+           'any(kind in {"CarePlan", "Provenance"} for kind, _ in named)', _RECORDS + "TestProvenance::test_its_receipt_names_no_part"),
+]  # fmt: skip
+"""Guards of what stands beside plans under FHIR: receipts, choices, and where a view comes from."""
 
 MUTANTS = [
     *CALLERS,
@@ -730,6 +755,7 @@ MUTANTS = [
     *LEAKS,
     *PARTNERS,
     *WRITTEN_BACK,
+    *RECORDS,
     *EDGE,
     *TRAIL,
     *FHIR_WRITES,

@@ -469,6 +469,19 @@ class TestChoices:
         found = await store.read(lambda tx: choices.current_choices(tx, ["a", "b"]))
         assert {who: kept.body for who, kept in found.items()} == {"a": b"2"}
 
+    async def test_a_choice_leads_to_its_resident(self, store: Store) -> None:
+        """Also once it is withdrawn, and whoever names it again."""
+        for resident, names in (("a", ["1", "2"]), ("a", ["2"]), ("b", ["3"]), ("b", [])):
+            await store.write(lambda tx, who=resident, ids=names: choices.name_choices(tx, who, ids))
+        found = await store.read(lambda tx: choices.residents_of_choices(tx, ["1", "3", "4"]))
+        assert found == {"1": "a", "3": "b"}
+
+    async def test_each_version_has_its_moment(self, store: Store) -> None:
+        for number, at in ((1, NOW), (2, LATER)):
+            row = ChoicesRow(resident="a", version=number, body=b"", at=at, changed_by="team")
+            await store.write(lambda tx, made=row: choices.add_choices(tx, made))
+        assert await store.read(lambda tx: choices.moments_of(tx, "a", [2, 9])) == {2: LATER}
+
     async def test_a_wake_up_is_answered_once(self, store: Store) -> None:
         """At its moment, and those that come later stay."""
         for due_at in (NOW, NOW, LATER):

@@ -141,6 +141,8 @@ def test_a_part_is_referred_to_as_the_resource_that_it_is(kind: Kind) -> None:
     [
         ("delivery", "110106", "transmit", "C"),
         ("read", "rest", "read", "R"),
+        ("search", "rest", "search-type", "E"),
+        ("history", "rest", "history", "R"),
         ("view", "rest", "operation", "E"),
     ],
 )

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from gateway.api.call import Call
 from gateway.api.fhir import as_fhir
-from gateway.api.interactions import INTERACTIONS
+from gateway.api.interactions import INTERACTIONS, RECORDS
 from gateway.api.resources import base_url
 from gateway.render import FHIR_JSON
 from mappings.elements import Resource
@@ -20,6 +20,16 @@ _OAUTH = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
 _SMART = {"system": "http://terminology.hl7.org/CodeSystem/restful-security-service", "code": "SMART-on-FHIR"}
 _OPERATIONS = "http://hl7.org/fhir/OperationDefinition"
 _BASE = "http://hl7.org/fhir/SearchParameter/Resource"
+
+
+_BOUNDS = {
+    "AuditEvent": "A search names one plan: entity=CarePlan/id. This needs the scope receipts:read too.",
+    "Consent": (
+        "A search names residents by patient, or choices by _id. This needs the scope choices:read too, and to write one choices:write. "
+        "An update to the status inactive withdraws."
+    ),
+}
+"""What R4 has no element for: what a search must name, and what else is needed."""
 
 
 async def show_capabilities(call: Call) -> web.Response:
@@ -60,10 +70,11 @@ def capability_statement(base: str, token_url: str) -> Resource:
 
 
 def _resource(name: str) -> Resource:
-    references = [each for each in PARAMETERS[name].values() if each.kind == "reference"]
+    indexed = [] if name in RECORDS else [each for each in INTERACTIONS if each not in RECORDS]
+    references = [each for each in PARAMETERS[name].values() if each.kind == "reference" and indexed]
     reverse = [
         f"{source}:{each.name}"
-        for source in INTERACTIONS
+        for source in indexed
         for each in PARAMETERS[source].values()
         if each.kind == "reference" and (not each.targets or name in each.targets)
     ]
@@ -71,10 +82,10 @@ def _resource(name: str) -> Resource:
         "type": name,
         "interaction": [{"code": each} for each in INTERACTIONS[name]],
         "versioning": "versioned-update" if "update" in INTERACTIONS[name] else "versioned",
-        "readHistory": True,
+        "readHistory": "vread" in INTERACTIONS[name],
         "updateCreate": False,
-        "conditionalCreate": "create" in INTERACTIONS[name],
-        "conditionalRead": "not-match",
+        "conditionalCreate": "create" in INTERACTIONS[name] and name not in RECORDS,
+        "conditionalRead": "not-supported" if name == "AuditEvent" else "not-match",
         "conditionalUpdate": False,
         "conditionalDelete": "not-supported",
         "searchInclude": [f"{name}:{each.name}" for each in references],
@@ -88,6 +99,8 @@ def _resource(name: str) -> Resource:
             ),
         ],
     }
+    if name in _BOUNDS:
+        told["documentation"] = _BOUNDS[name]
     if name == "Patient":
         told["operation"] = [{"name": "everything", "definition": f"{_OPERATIONS}/Patient-everything"}]
     return {key: value for key, value in told.items() if value != []}

@@ -1,7 +1,7 @@
 """`/v1/deliveries` and `/v1/receipts`: what is on its way, what left, and what was refused. No content."""
 
 from datetime import datetime
-from typing import Annotated, Literal, get_args
+from typing import Annotated, get_args
 
 from aiohttp import web
 from msgspec import Struct
@@ -19,9 +19,8 @@ from gateway.store.deliveries import DeliveryRow
 from gateway.store.engine import Transaction
 from gateway.store.receipts import PartLine, ReceiptRow
 from gateway.store.tables import DELIVERY_STATES, DeliveryState
+from mappings.audit import Exit
 from mappings.codes import DOMAINS, KINDS
-
-Exit = Literal["delivery", "read", "search", "history", "view"]
 
 
 class DeliveryPage(Page, frozen=True, kw_only=True):
@@ -114,7 +113,7 @@ async def list_deliveries(call: Call) -> web.Response:
         )
     )
     shown = found[: page.rows]
-    own = await _own_plans(call, {row.plan for row in shown})
+    own = await own_plans(call, {row.plan for row in shown})
     items = tuple(delivery_item(row, is_own=row.plan in own) for row in shown)
     return answer(Deliveries(items=items, next=shown[-1].id if len(found) > page.rows else None))
 
@@ -151,12 +150,12 @@ async def list_receipts(call: Call) -> web.Response:
         )
     )
     shown = found[: page.rows]
-    own = await _own_plans(call, {row.plan for row in shown})
-    items = tuple(_receipt(_as_known(call, row, is_own=row.plan in own), is_own=row.plan in own) for row in shown)
+    own = await own_plans(call, {row.plan for row in shown})
+    items = tuple(_receipt(as_known(call, row, is_own=row.plan in own), is_own=row.plan in own) for row in shown)
     return answer(Receipts(items=items, next=shown[-1].id if len(found) > page.rows else None))
 
 
-async def _own_plans(call: Call, plan_ids: set[str]) -> frozenset[str]:
+async def own_plans(call: Call, plan_ids: set[str]) -> frozenset[str]:
     """Return the plans of which the caller may see the gateway's own version numbers."""
     if call.by.is_admin:
         return frozenset(plan_ids)
@@ -167,7 +166,7 @@ async def _one(call: Call) -> tuple[DeliveryRow, bool]:
     row = await call.gateway.store.read(lambda tx: rows.get_delivery(tx, call.path("id")))
     if row is None:
         raise Refusal("not-found")
-    is_own = row.plan in await _own_plans(call, {row.plan})
+    is_own = row.plan in await own_plans(call, {row.plan})
     if not is_own and (row.recipient != call.by.organisation or row.sequence is None):
         raise Refusal("not-found")
     return row, is_own
@@ -208,7 +207,7 @@ def delivery_item(row: DeliveryRow, *, is_own: bool) -> DeliveryItem:
     )
 
 
-def _as_known(call: Call, row: ReceiptRow, *, is_own: bool) -> ReceiptRow:
+def as_known(call: Call, row: ReceiptRow, *, is_own: bool) -> ReceiptRow:
     """Name residents' parts as the recipient of a receipt knows them: by the number that was made for it."""
     if is_own:
         return row

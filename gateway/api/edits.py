@@ -13,6 +13,7 @@ from gateway.api.interactions import INTERACTIONS, version_in
 from gateway.api.resources import base_url, only, parsed, place_of, require_json, told, type_of
 from gateway.errors import Refusal, refusal, refused
 from gateway.render import FHIR_JSON
+from gateway.searching import Answer
 from gateway.writing import Written
 from mappings.document import parse_document
 from mappings.edge import check_resource
@@ -37,8 +38,8 @@ async def create_resource(call: Call) -> web.Response:
     resource_type = type_of(call, "create")
     call.by.require_each([(resource_type, "c"), (resource_type, "r")])
     require_json(call)
-    _only_format(call, "put what must not exist yet in the header If-None-Exist")
-    resource = await _sent(call, resource_type)
+    only_format(call, "put what must not exist yet in the header If-None-Exist")
+    resource = await sent(call, resource_type)
     if (condition := call.http.headers.get("If-None-Exist")) is not None:
         call.by.require_each([(resource_type, "s")])
         query = parsed(call, resource_type, parse_qsl(condition, keep_blank_values=True), is_post=True)
@@ -65,9 +66,9 @@ async def update_resource(call: Call) -> web.Response:
     resource_type, resource_id = place_of(call, "update")
     call.by.require_each([(resource_type, "u"), (resource_type, "r")])
     require_json(call)
-    _only_format(call)
-    version = _if_match(call)
-    resource = await _sent(call, resource_type)
+    only_format(call)
+    version = version_wanted(call)
+    resource = await sent(call, resource_type)
     if resource.get("id") != resource_id:
         raise refusal("identity", "/id", f"send {resource_type} with the id that the URL has")
     with call.gateway.pressure.admitted():
@@ -80,8 +81,8 @@ async def patch_resource(call: Call) -> web.Response:
     name = place_of(call, "patch")
     call.by.require_each([(name[0], "u"), (name[0], "r")])
     require_json(call)
-    _only_format(call)
-    version = _if_match(call)
+    only_format(call)
+    version = version_wanted(call)
     if call.http.content_type != JSON_PATCH:
         raise refusal("media-type", "", f"send {JSON_PATCH}")
     with call.gateway.pressure.admitted():
@@ -107,7 +108,8 @@ async def validate_resource(call: Call) -> web.Response:
     return as_fhir(outcome(issues or [issue("information", "informational", "This resource is right.")]))
 
 
-async def _sent(call: Call, resource_type: str) -> Resource:
+async def sent(call: Call, resource_type: str) -> Resource:
+    """Return the resource that a request holds, held to R4 and our profiles. Raises Refusal."""
     resource = await _document(call)
     if resource.get("resourceType") != resource_type:
         raise refusal("identity", "/resourceType", f"send {resource_type}")
@@ -136,7 +138,7 @@ def _parameter(parameters: Resource) -> tuple[Resource, str]:
     raise refusal("document", "/parameter", "give a parameter named resource")
 
 
-def _only_format(call: Call, remedy: str = "leave it out: what to do stands in the body") -> None:
+def only_format(call: Call, remedy: str = "leave it out: what to do stands in the body") -> None:
     """Raise Refusal on a parameter that says anything but how to answer."""
     for name in call.http.query:
         if name not in _FORMAT:
@@ -147,7 +149,7 @@ def _is_identifier(condition: Condition) -> bool:
     return isinstance(condition, Tokens) and condition.param == "identifier"
 
 
-def _if_match(call: Call) -> str:
+def version_wanted(call: Call) -> str:
     """Return the version that If-Match names. Raises Refusal: precondition when it is absent, stale when it is none of ours."""
     text = call.http.headers.get("If-Match")
     if text is None:
@@ -159,13 +161,18 @@ def _if_match(call: Call) -> str:
 
 
 async def _answered(call: Call, resource_type: str, written: Written, status: int) -> web.Response:
-    """Return what was written as its writer sees it now, or what Prefer asks instead (https://hl7.org/fhir/R4/http.html#ops)."""
+    """Return what was written as its writer sees it now."""
     try:
         answer = await call.gateway.searching.read(call.by, resource_type, written.id)
     except Refusal as error:
         if error.code not in _KEPT_ALL_THE_SAME:
             raise
         return _unshown(call, resource_type, written, status)
+    return as_preferred(call, f"{resource_type}/{written.id}", answer, _remarks(resource_type, written), status)
+
+
+def as_preferred(call: Call, place: str, answer: Answer, remarks: list[Resource], status: int) -> web.Response:
+    """Return a resource as it is now, or what Prefer asks instead (https://hl7.org/fhir/R4/http.html#ops); 201 with its place."""
     preference = _RETURN.search(",".join(call.http.headers.getall("Prefer", ())))
     wanted = preference.group(1) if preference else "representation"
     response = told(call, answer, is_write=True)
@@ -174,12 +181,12 @@ async def _answered(call: Call, resource_type: str, written: Written, status: in
             headers={"ETag": response.headers["ETag"], "Last-Modified": response.headers["Last-Modified"]}
         )
     elif wanted == "OperationOutcome":
-        made = as_fhir(outcome(_remarks(resource_type, written)))
+        made = as_fhir(outcome(remarks))
         made.headers.update({name: response.headers[name] for name in ("ETag", "Last-Modified")})
         response = made
     response.set_status(status)
     if status == 201:  # noqa: PLR2004 - created
-        response.headers["Location"] = f"{base_url(call)}/{resource_type}/{written.id}/_history/{answer.version}"
+        response.headers["Location"] = f"{base_url(call)}/{place}/_history/{answer.version}"
     return response
 
 

@@ -103,7 +103,8 @@ def _expression(error: Refusal, finding: Finding, root: str) -> str | None:
     """Return where it is: `http.` and the name for a parameter or a header (R4, OperationOutcome.issue), FHIRPath in a body."""
     if not finding.pointer:
         return root if error.code in _ABOUT_BODY else None
-    return f"http.{finding.pointer[1:]}" if error.code == "parameter" else expression_of(finding.pointer, root)
+    is_parameter = error.code in {"parameter", "too-broad"}
+    return f"http.{finding.pointer[1:]}" if is_parameter else expression_of(finding.pointer, root)
 
 
 def _answers(entries: tuple[Entry, ...], received: Received) -> Iterator[Resource]:

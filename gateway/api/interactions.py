@@ -16,10 +16,12 @@ _PART: tuple[Interaction, ...] = (*_READ, "create", "update")
 _PROGRESS: tuple[Interaction, ...] = (*_PART, "patch")
 
 INTERACTIONS: dict[str, tuple[Interaction, ...]] = {
+    "AuditEvent": ("read", "search-type"),
     "CarePlan": _EDIT,
     "CareTeam": _READ,
     "ClinicalImpression": _PART,
     "Condition": _PART,
+    "Consent": ("read", "search-type", "create", "update"),
     "Goal": _PROGRESS,
     "Group": _READ,
     "Observation": _PART,
@@ -27,11 +29,15 @@ INTERACTIONS: dict[str, tuple[Interaction, ...]] = {
     "Patient": _EDIT,
     "Practitioner": _EDIT,
     "PractitionerRole": _EDIT,
+    "Provenance": _READ,
     "RelatedPerson": _PART,
     "ServiceRequest": _PART,
     "Task": _PROGRESS,
 }
 """A plan and its residents come in as a transaction; a Group follows from the residents, a CareTeam from its members."""
+
+RECORDS = frozenset({"AuditEvent", "Consent"})
+"""What is kept beside plans: rendered when it is asked for, in no reader's index, so that no search of another type leads there."""
 
 
 def require_offered(resource_type: str, interaction: Interaction) -> None:

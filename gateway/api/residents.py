@@ -84,19 +84,19 @@ async def find_resident(call: Call) -> web.Response:
     fingerprint = call.gateway.master.fingerprint("bsn", bsn)
     found = await call.gateway.store.read(lambda tx: plan_rows.residents_by_fingerprint(tx, [fingerprint]))
     resident = found.get(fingerprint, "")
-    await _plans(call, resident)
+    await plans_made(call, resident)
     return answer(ResidentFound(id=resident))
 
 
 async def get_choices(call: Call) -> web.Response:
     """GET /v1/residents/{id}/choices."""
-    await _plans(call, call.path("id"))
+    await plans_made(call, call.path("id"))
     return _told(await call.gateway.choosing.get(call.path("id")))
 
 
 async def put_choices(call: Call) -> web.Response:
     """PUT /v1/residents/{id}/choices: the whole set; an absent choice is withdrawn."""
-    await _plans(call, call.path("id"))
+    await plans_made(call, call.path("id"))
     expected = if_match(call.http)
     wanted = await call.body(Choices)
     return _told(await call.gateway.choosing.put(call.path("id"), wanted.choices, expected, call.by))
@@ -104,7 +104,7 @@ async def put_choices(call: Call) -> web.Response:
 
 async def add_choice(call: Call) -> web.Response:
     """POST /v1/residents/{id}/choices: one more choice."""
-    await _plans(call, call.path("id"))
+    await plans_made(call, call.path("id"))
     kept, choice = await call.gateway.choosing.add(call.path("id"), await call.body(Choice), call.by)
     place = f"{call.gateway.public_url}/v1/residents/{call.path('id')}/choices/{choice.id}"
     return answer(choice, status=201, headers={"ETag": etag(kept.version), "Location": place})
@@ -112,7 +112,7 @@ async def add_choice(call: Call) -> web.Response:
 
 async def withdraw_choice(call: Call) -> web.Response:
     """DELETE /v1/residents/{id}/choices/{choiceId}: as easy as giving."""
-    await _plans(call, call.path("id"))
+    await plans_made(call, call.path("id"))
     kept = await call.gateway.choosing.withdraw(call.path("id"), call.path("choiceId"), call.by)
     return web.Response(status=204, headers={"ETag": etag(kept.version)})
 
@@ -121,7 +121,7 @@ async def show_view(call: Call) -> web.Response:
     """GET /v1/residents/{id}/views/{organisationId}: what an organisation gets, and per part why or why not."""
     query = call.query(ViewWanted)
     resident, gateway = call.path("id"), call.gateway
-    plan = _only(await _plans(call, resident), query.plan_id)
+    plan = _only(await plans_made(call, resident), query.plan_id)
     entry = (await gateway.directory.now()).entries.get(call.path("organisationId"))
     if entry is None:
         raise Refusal("not-found")
@@ -134,7 +134,7 @@ async def show_view(call: Call) -> web.Response:
     return answer(_explained(look, page, resident))
 
 
-async def _plans(call: Call, resident: str) -> tuple[PlanRow, ...]:
+async def plans_made(call: Call, resident: str) -> tuple[PlanRow, ...]:
     """Return this resident's plans that the caller's organisation made; without one, the resident does not exist here."""
     found = await call.gateway.store.read(lambda tx: plan_rows.plans_of_resident(tx, resident))
     own = tuple(row for row in found if row.source == call.by.organisation)

@@ -10,12 +10,13 @@ import msgspec
 from aiohttp import web
 
 from gateway.api.call import Call
-from gateway.api.interactions import INTERACTIONS, require_offered
+from gateway.api.interactions import INTERACTIONS, RECORDS, require_offered
 from gateway.errors import Refusal, refusal
 from gateway.render import FHIR_JSON
 from gateway.searching import Answer, Compose
+from gateway.store.search import Place
 from mappings.elements import Resource
-from mappings.errors import MappingError
+from mappings.errors import Finding, MappingError
 from mappings.outcome import issue, outcome
 from mappings.search.links import query_string
 from mappings.search.parameters import PARAMETERS, may_refer
@@ -47,19 +48,24 @@ async def search_by_get(call: Call) -> web.Response:
 
 async def search_by_post(call: Call) -> web.Response:
     """POST /fhir/{type}/_search: the same, with parameters in the body, where a BSN may stand."""
+    return await _searched(call, await posted(call), is_post=True)
+
+
+async def posted(call: Call) -> list[tuple[str, str]]:
+    """Return the parameters of a search by POST. Raises Refusal."""
     if call.http.content_type != "application/x-www-form-urlencoded":
         raise refusal("media-type", "", "send application/x-www-form-urlencoded")
     try:
         form = [(name, value) for name, value in (await call.http.post()).items() if isinstance(value, str)]
     except (UnicodeDecodeError, LookupError) as error:
         raise refusal("media-type", "", "send the parameters in UTF-8") from error
-    return await _searched(call, [*call.http.query.items(), *form], is_post=True)
+    return [*call.http.query.items(), *form]
 
 
 async def everything_of(call: Call) -> web.Response:
     """GET /fhir/Patient/{id}/$everything: all that the caller sees of the plans of a resident."""
     require_json(call)
-    call.by.require_each((name, "r") for name in INTERACTIONS)
+    call.by.require_each((name, "r") for name in INTERACTIONS if name not in RECORDS)
     resident = resource_id_of(call.path("id"))
     after = None
     if CURSOR in call.http.query:
@@ -81,20 +87,26 @@ async def everything_of(call: Call) -> web.Response:
 async def _searched(call: Call, pairs: list[tuple[str, str]], *, is_post: bool) -> web.Response:
     resource_type = type_of(call, "search-type")
     require_json(call)
-    after = None
-    cursors = [value for name, value in pairs if name == CURSOR]
-    if cursors:
-        cursor = call.gateway.searching.opened(cursors[0], call.by)
-        query, after = cursor.query, cursor.place
-        if len(pairs) > 1 or query.type != resource_type:
-            raise refusal("parameter", f"/{CURSOR}", _AS_IT_IS)
-    else:
-        query = parsed(call, resource_type, pairs, is_post=is_post)
+    query, after = asked(call, resource_type, pairs, is_post=is_post)
+    _require_no_records(query)
     call.by.require_each((name, "s") for name in _types_of(query))
     answer = await call.gateway.searching.search(
         call.by, query, after, lambda total, cursor: composed(call, resource_type, query, total, cursor)
     )
     return told(call, answer)
+
+
+def asked(
+    call: Call, resource_type: str, pairs: Sequence[tuple[str, str]], *, is_post: bool
+) -> tuple[Query, Place | None]:
+    """Return what a search asks, and where it goes on. Raises Refusal."""
+    cursors = [value for name, value in pairs if name == CURSOR]
+    if not cursors:
+        return parsed(call, resource_type, pairs, is_post=is_post), None
+    cursor = call.gateway.searching.opened(cursors[0], call.by)
+    if len(pairs) > 1 or cursor.query.type != resource_type:
+        raise refusal("parameter", f"/{CURSOR}", _AS_IT_IS)
+    return cursor.query, cursor.place
 
 
 def parsed(call: Call, resource_type: str, pairs: Sequence[tuple[str, str]], *, is_post: bool) -> Query:
@@ -113,8 +125,10 @@ def parsed(call: Call, resource_type: str, pairs: Sequence[tuple[str, str]], *, 
         raise Refusal("parameter", error.findings) from error
 
 
-def composed(call: Call, place: str, query: Query, total: int | None, cursor: str | None) -> Compose:
-    """Return what makes a searchset of resources (https://hl7.org/fhir/R4/bundle.html#searchset)."""
+def composed(
+    call: Call, place: str, query: Query, total: int | None, cursor: str | None, remarks: Sequence[Resource] = ()
+) -> Compose:
+    """Return what makes a searchset of resources (https://hl7.org/fhir/R4/bundle.html#searchset); `remarks` are issues to tell."""
     base = base_url(call)
     asked = query_string(query)
     links = [{"relation": "self", "url": f"{base}/{place}?{asked}" if asked else f"{base}/{place}"}]
@@ -127,8 +141,8 @@ def composed(call: Call, place: str, query: Query, total: int | None, cursor: st
             bundle["total"] = total
         bundle["link"] = links
         entries = [_entry(base, query, resource, is_match=is_match) for resource, is_match in resources]
-        if query.ignored:
-            entries.append(_remark(query.ignored))
+        if issues := [*_ignored(query.ignored), *remarks]:
+            entries.append({"resource": outcome(issues), "search": {"mode": "outcome"}})
         if entries:
             bundle["entry"] = entries
         return msgspec.json.encode(bundle)
@@ -144,13 +158,12 @@ def _entry(base: str, query: Query, resource: Resource, *, is_match: bool) -> Re
     }
 
 
-def _remark(ignored: Iterable[str]) -> Resource:
+def _ignored(names: Iterable[str]) -> list[Resource]:
     """Say which parameters were left out, as R4 has it for lenient handling."""
-    issues = [
+    return [
         issue("warning", "not-supported", "This parameter is not offered here and was left out.", f"http.{name}")
-        for name in ignored
+        for name in names
     ]
-    return {"resource": outcome(issues), "search": {"mode": "outcome"}}
 
 
 def told(call: Call, answer: Answer, *, is_write: bool = False) -> web.Response:
@@ -205,6 +218,18 @@ def only(call: Call, *names: str) -> None:
             raise refusal("parameter", f"/{name}", f"this takes {', '.join(names) or 'no parameters'}")
 
 
+def _require_no_records(query: Query) -> None:
+    """Raise Refusal when a search leads to what stands in no index: it would find nothing, and not because there is nothing."""
+    found = []
+    for name, value in query.said:
+        words = f"{name}:{value}" if name in {"_include", "_revinclude"} else name
+        if RECORDS & set(re.split("[:.]", words)):
+            remedy = f"search {' and '.join(sorted(RECORDS))} by themselves"
+            found.append(Finding(pointer=f"/{name}", code="parameter", remedy=remedy))
+    if found:
+        raise Refusal("parameter", found)
+
+
 def _types_of(query: Query) -> set[str]:
     """Return the types that a search asks about, or that may come along: of each the caller needs the scope."""
     types = {query.type}.union(*map(_targets_of, query.includes), (each.source for each in query.revincludes))
@@ -220,7 +245,7 @@ def _targets_of(include: Include) -> set[str]:
     if include.target:
         return {include.target}
     parameter = PARAMETERS[include.source][include.param]
-    return {name for name in INTERACTIONS if may_refer(parameter, name)}
+    return {name for name in INTERACTIONS if name not in RECORDS and may_refer(parameter, name)}
 
 
 async def history_of(call: Call) -> web.Response:

@@ -8,7 +8,7 @@ from sqlalchemy import and_, bindparam, delete, func, insert, select
 
 from gateway.store.engine import Transaction
 from gateway.store.statements import one_of
-from gateway.store.tables import choices, wakeup
+from gateway.store.tables import choice_resident, choices, wakeup
 from gateway.store.upsert import insert_all_absent
 
 
@@ -32,6 +32,10 @@ _CURRENT = select(choices).join(
     _NEWEST_ROWS, and_(choices.c.resident == _NEWEST_ROWS.c.resident, choices.c.version == _NEWEST_ROWS.c.version)
 )
 _ADD = insert(choices)
+_MOMENTS = select(choices.c.version, choices.c.at).where(
+    choices.c.resident == bindparam("who"), one_of(choices.c.version, "versions")
+)
+_WHOSE = select(choice_resident.c.choice, choice_resident.c.resident).where(one_of(choice_resident.c.choice, "ids"))
 _DUE = (
     select(wakeup.c.resident)
     .where(wakeup.c.due_at <= bindparam("now"))
@@ -59,6 +63,21 @@ def add_choices(tx: Transaction, row: ChoicesRow) -> bool:
         return False
     tx.execute(_ADD, {name: getattr(row, name) for name in row.__struct_fields__})
     return True
+
+
+def name_choices(tx: Transaction, resident: str, choice_ids: Iterable[str]) -> None:
+    """Keep whose these choices are."""
+    insert_all_absent(tx, choice_resident, [{"choice": each, "resident": resident} for each in choice_ids])
+
+
+def residents_of_choices(tx: Transaction, choice_ids: Iterable[str]) -> dict[str, str]:
+    """Return whose each of these choices is or was; what never was a choice is absent."""
+    return {row.choice: row.resident for row in tx.execute(_WHOSE, {"ids": list(choice_ids)})}
+
+
+def moments_of(tx: Transaction, resident: str, versions: Iterable[int]) -> dict[int, datetime]:
+    """Return when each of these versions of a resident's set was kept."""
+    return {row.version: row.at for row in tx.execute(_MOMENTS, {"who": resident, "versions": list(versions)})}
 
 
 def add_wakeups(tx: Transaction, moments: Iterable[tuple[str, datetime]]) -> None:

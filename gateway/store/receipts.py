@@ -59,23 +59,25 @@ _GROUNDS = (
     .order_by(receipt_ground.c.receipt, receipt_ground.c.position)
 )
 _OF_ITS_PLANS = receipt.c.plan.in_(select(plan.c.id).where(plan.c.source == bindparam("viewer")))
+_KNOWN = or_(
+    bindparam("viewer", type_=String()).is_(None),
+    _OF_ITS_PLANS,
+    and_(receipt.c.recipient == bindparam("viewer"), receipt.c.refused.is_(False)),
+)
+"""What a viewer may know of."""
+
 _PAGE = (
     select(receipt)
     .where(
         receipt.c.id > bindparam("after"),
-        *(
-            or_(bindparam(name, type_=String()).is_(None), column == bindparam(name, type_=String()))
-            for name, column in (("of_plan", receipt.c.plan), ("to", receipt.c.recipient))
-        ),
-        or_(
-            bindparam("viewer", type_=String()).is_(None),
-            _OF_ITS_PLANS,
-            and_(receipt.c.recipient == bindparam("viewer"), receipt.c.refused.is_(False)),
-        ),
+        or_(bindparam("to", type_=String()).is_(None), receipt.c.recipient == bindparam("to", type_=String())),
+        _KNOWN,
     )
     .order_by(receipt.c.id)
     .limit(bindparam("most"))
 )
+_PAGE_OF_PLAN = _PAGE.where(receipt.c.plan == bindparam("of_plan"))
+_ONE = select(receipt).where(receipt.c.id == bindparam("key"), _KNOWN)
 
 _GIVEN = (
     select(receipt)
@@ -124,9 +126,7 @@ def drop_receipt(tx: Transaction, receipt_id: str) -> None:
 
 def given(tx: Transaction, plan_id: str, recipient: str, reader: str) -> tuple[ReceiptRow, ...]:
     """Return every disclosure of a plan to a reader that had a version of its own, oldest first."""
-    rows = tx.execute(_GIVEN, {"of_plan": plan_id, "to": recipient, "by_reader": reader}).all()
-    parts = _parts(tx, [row.id for row in rows])
-    return tuple(ReceiptRow(**row._asdict(), parts=parts.get(row.id, ())) for row in rows)
+    return _with_parts(tx, tx.execute(_GIVEN, {"of_plan": plan_id, "to": recipient, "by_reader": reader}).all())
 
 
 def list_receipts(
@@ -138,7 +138,17 @@ def list_receipts(
     the refused would learn that there is something.
     """
     asked = {"of_plan": plan_id, "to": recipient, "viewer": viewer, "after": after, "most": limit}
-    rows = tx.execute(_PAGE, asked).all()
+    rows = tx.execute(_PAGE if plan_id is None else _PAGE_OF_PLAN, asked).all()
+    return _with_parts(tx, rows)
+
+
+def receipt_by_id(tx: Transaction, receipt_id: str, viewer: str | None) -> ReceiptRow | None:
+    """Return a receipt that the viewer may know of, as `list_receipts` has it; None when there is none."""
+    found = _with_parts(tx, tx.execute(_ONE, {"key": receipt_id, "viewer": viewer}).all())
+    return found[0] if found else None
+
+
+def _with_parts(tx: Transaction, rows: list[Any]) -> tuple[ReceiptRow, ...]:
     parts = _parts(tx, [row.id for row in rows])
     return tuple(ReceiptRow(**row._asdict(), parts=parts.get(row.id, ())) for row in rows)
 

@@ -158,6 +158,14 @@ choices = Table(
     PrimaryKeyConstraint("resident", "version"),
 )
 
+choice_resident = Table(
+    "choice_resident",
+    metadata,
+    Column("choice", String(64), primary_key=True),
+    Column("resident", String(64), nullable=False),
+)
+"""Whose a choice is or was: opaque ids only, so that a choice can be found by its own id."""
+
 wakeup = Table(
     "wakeup",
     metadata,
