@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from msgspec import Struct
-from sqlalchemy import ClauseElement, String, bindparam, delete, exists, insert, literal_column, or_, select, update
+from sqlalchemy import ClauseElement, String, bindparam, delete, insert, select, union_all, update
 
 from gateway.store.engine import Transaction
 from gateway.store.locks import lock
@@ -76,14 +76,14 @@ _ADD_READER = insert(fhir_reader).inline()
 _NEW_BASIS = (
     update(fhir_reader).where(fhir_reader.c.number == bindparam("of_reader")).values(basis=bindparam("new_basis"))
 )
-_SEEN = exists(
-    select(literal_column("1")).where(
-        fhir_view.c.reader == fhir_reader.c.number, fhir_view.c.plan == bindparam("of_plan")
-    )
+_MARK_PLAN = union_all(
+    select(fhir_reader.c.number, bindparam("of_plan", type_=String()), bindparam("new_mark", type_=String())).where(
+        one_of(fhir_reader.c.organisation, "organisations")
+    ),
+    select(fhir_view.c.reader, bindparam("of_plan", type_=String()), bindparam("new_mark", type_=String())).where(
+        fhir_view.c.plan == bindparam("of_plan")
+    ),
 )
-_MARK_PLAN = select(
-    fhir_reader.c.number, bindparam("of_plan", type_=String()), bindparam("new_mark", type_=String())
-).where(or_(one_of(fhir_reader.c.organisation, "organisations"), _SEEN))
 _MARK_RESIDENT = select(fhir_reader.c.number, plan_resident.c.plan, bindparam("new_mark", type_=String())).where(
     plan_resident.c.resident == bindparam("who")
 )
