@@ -146,9 +146,11 @@ class Indexing:
         plan = await self._sight.load(stale.plan)
         if plan is None:
             return None
+        before = self._clock.now()
         look = await self._sight.look(plan, reader)
         choices = await self._sight.choices_of(plan.residents, fresh=False)
-        return _Seen(stale=stale, look=look, items=self._items(look), expires_at=self._expiry(plan, choices.values()))
+        expires_at = self._expiry(plan, choices.values(), before)
+        return _Seen(stale=stale, look=look, items=self._items(look), expires_at=expires_at)
 
     def _items(self, look: Look) -> tuple[Item, ...]:
         if look.shown is None:
@@ -161,11 +163,11 @@ class Indexing:
     def _hashed(self, number: str) -> str:
         return self._master.fingerprint("bsn", number)
 
-    def _expiry(self, plan: SupportPlan, choices: Iterable[ChoiceIndex]) -> datetime | None:
-        """Return the first moment at which the answer may change by itself."""
+    def _expiry(self, plan: SupportPlan, choices: Iterable[ChoiceIndex], looked_at: datetime) -> datetime | None:
+        """Return the first moment at which the answer may change by itself, also when that was during the look."""
         said = [choice for index in choices for choice in index.choices]
         births = [part.birth_date for part in plan.parts if isinstance(part, Identity) and part.birth_date]
-        days = days_of_change(said, births, amsterdam_day(self._clock.now()))
+        days = days_of_change(said, births, amsterdam_day(looked_at))
         return datetime.combine(days[0], time.min, AMSTERDAM) if days else None
 
     def _write(self, tx: Transaction, row: ReaderRow, seen: Sequence[_Seen]) -> None:

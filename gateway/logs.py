@@ -33,6 +33,7 @@ EVENTS: dict[str, frozenset[str]] = {
     "relay_failed": frozenset({"error"}),
     "bell_failed": frozenset({"error"}),
     "replan_failed": frozenset({"resident", "error"}),
+    "indexing_failed": frozenset({"error"}),
     "broker_connected": frozenset({"host", "broker"}),
     "broker_disconnected": frozenset({"host", "broker"}),
     "broker_unreachable": frozenset({"host", "broker", "error"}),

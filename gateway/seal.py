@@ -104,7 +104,7 @@ def unseal(key: bytes, sealed: bytes, context: bytes) -> bytes:
     """Open what `seal` made. Raises SealError when one bit differs."""
     try:
         return AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], context)
-    except InvalidTag as error:
+    except (InvalidTag, ValueError) as error:
         raise SealError("the sealed bytes were altered, or are under another key") from error
 
 

@@ -40,12 +40,13 @@ Compose = Callable[[Sequence[tuple[Resource, bool]]], bytes]
 
 
 class Cursor(Struct, frozen=True, kw_only=True):
-    """Where a search goes on: for this reader only, and until a moment."""
+    """Where a search goes on: for this reader only, and until a moment. `about`: whose everything it is, for no other and no search."""
 
     query: Query
     place: Place
     reader: str
     until: float
+    about: str = ""
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -121,19 +122,20 @@ class Searching:
             if not found:
                 raise Refusal("not-found")
             shown = found[: query.count]
-            cursor = self._cursor(query, (shown[-1].key,), reader) if len(found) > query.count else None
+            cursor = self._cursor(query, (shown[-1].key,), reader, resident) if len(found) > query.count else None
             made = await self._disclosed(shown, [], reader, caller, "search", compose(None, cursor))
             if made is not None:
                 return Answer(body=made[0])
         raise Refusal("busy")
 
-    def opened(self, text: str, caller: Caller) -> Cursor:
-        """Return where a search goes on. Raises Refusal: cursor, when it is another's, too old or none of ours."""
+    def opened(self, text: str, caller: Caller, about: str = "") -> Cursor:
+        """Return where a search goes on. Raises Refusal: cursor, when it is another's, of something else, too old or none of ours."""
         try:
             cursor = _CURSOR.decode(self._master.open_cursor(text))
         except (SealError, msgspec.MsgspecError) as error:
             raise Refusal("cursor") from error
-        if cursor.reader != reader_for(caller).key or cursor.until < self._clock.now().timestamp():
+        is_here = (cursor.reader, cursor.about) == (reader_for(caller).key, about)
+        if not is_here or cursor.until < self._clock.now().timestamp():
             raise Refusal("cursor")
         return cursor
 
@@ -141,9 +143,9 @@ class Searching:
         """Return where a search goes on, for this caller only."""
         return self._cursor(query, place, reader_for(caller))
 
-    def _cursor(self, query: Query, place: Place, reader: Reader) -> str:
+    def _cursor(self, query: Query, place: Place, reader: Reader, about: str = "") -> str:
         until = (self._clock.now() + timedelta(seconds=CURSOR_SECONDS)).timestamp()
-        cursor = Cursor(query=query, place=place, reader=reader.key, until=until)
+        cursor = Cursor(query=query, place=place, reader=reader.key, until=until, about=about)
         return self._master.seal_cursor(msgspec.json.encode(cursor))
 
     async def _disclosed(

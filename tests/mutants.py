@@ -661,12 +661,61 @@ FHIR_WRITES = [
            _EDITS + "test_what_is_new_takes_no_others_place"),
     Mutant("another server's URL is ours", FHIR_BATCH, "if found.absolute or found.scheme:", "if False:",
            _EDITS + "TestBatch::test_takes_a_url_in_every_form"),
-    Mutant("an include asks for no scope", "gateway/api/resources.py", "union(*(_targets_of(each) for each in query.includes))", "union()",
+    Mutant("an include asks for no scope", "gateway/api/resources.py", "union(*map(_targets_of, query.includes), ", "union(",
            _EDITS + "test_each_interaction_asks_for_its_scope"),
     Mutant("entries count in their order", "mappings/transaction.py", "as_listed(_checked(plan, places))", "_checked(plan, places)",
            _EDITS + "test_entries_in_any_order_are_the_same_plan"),
 ]  # fmt: skip
 """What may be written under FHIR, and by whom."""
+
+SEARCHING, VISIBLE, SEARCH = "gateway/searching.py", "gateway/store/visible.py", "gateway/store/search.py"
+RESOURCES, INDEXING = "gateway/api/resources.py", "gateway/indexing.py"
+_FS, _FW = "tests/test_gateway_fhir_search.py::", "tests/test_gateway_fhir_withdrawal.py::"
+_FQ, _FR = "tests/test_gateway_fhir_requests.py::", "tests/test_gateway_fhir_read.py::"
+_FP, _FL = "tests/test_gateway_fhir_paging.py::", "tests/test_gateway_fhir_long.py::"
+_ANY = _FS + "test_any_search_finds_what_the_caller_sees_and_nothing_else[provider-a-sqlite]"
+_NEXT_QUESTION = _FW + "test_a_withdrawal_holds_from_the_next_question_on[sqlite]"
+_CURSOR = _FQ + "test_a_cursor_goes_on_where_it_was_made_and_nowhere_else"
+
+FHIR_READ = [
+    Mutant("a search finds in everybody's index", SEARCH,
+           '_OF_READER = (_R.c.reader == bindparam("reader"), _R.c.type == bindparam("type"))',
+           '_OF_READER = (_R.c.type == bindparam("type"),)', _ANY),
+    Mutant("what comes along is anybody's", SEARCH,
+           '_R.c.reader == bindparam("reader"),\n        _R.c.name == _L.c.code,', "_R.c.name == _L.c.code,", _ANY),
+    Mutant("not this code means another code", SEARCH, 'is_absent = shape[1] if kind in {"tokens", "missing"} else False',
+           'is_absent = shape[1] if kind == "missing" else False', _ANY),
+    Mutant("everything is what is read from these plans", SEARCH, "        _SHARED.c.id == fhir_share.c.id,\n",
+           '        _SHARED.c.id == fhir_share.c.id,\n        _SHARED.c.id == "",\n',
+           _FS + "test_everything_is_everything_seen_of_the_plans_of_a_resident[sqlite]"),
+    Mutant("a choice makes nothing stale", "gateway/choosing.py", "    visible.mark_residents(tx, [row.resident], mark)\n", "",
+           _NEXT_QUESTION),
+    Mutant("a new version makes nothing stale", "gateway/keeping.py",
+           "        visible.mark_plans(tx, concerned, self._clock.new_id())\n", "",
+           _FW + "test_a_new_version_and_a_new_plan_are_found_at_once[sqlite]"),
+    Mutant("an index outlives its day", INDEXING, "return datetime.combine(days[0], time.min, AMSTERDAM) if days else None",
+           "return None", _FW + "test_the_edges_of_a_period_take_effect_by_themselves"),
+    Mutant("an index outlives the directory", INDEXING, "reader.purpose, described)", "reader.purpose)",
+           _FW + "test_an_organisation_that_changes_sees_what_it_may_see_now"),
+    Mutant("a cursor is anybody's", SEARCHING, "(cursor.reader, cursor.about) == (reader_for(caller).key, about)",
+           "cursor.about == about", _CURSOR),
+    Mutant("a cursor goes on anywhere", SEARCHING, "(cursor.reader, cursor.about) == (reader_for(caller).key, about)",
+           "cursor.reader == reader_for(caller).key", _CURSOR),
+    Mutant("a cursor lives for ever", SEARCHING, "cursor.until < self._clock.now().timestamp()", "False",
+           _FW + "test_a_page_lives_a_quarter_of_an_hour"),
+    Mutant("a receipt names the whole plan", "gateway/shown.py",
+           'return tuple(line for line in lines if known_as[line.part_id] in ids or (has_team and line.kind == "team"))',
+           "return lines", _FR + "test_a_search_leaves_a_receipt_per_plan_with_what_its_page_shows"),
+    Mutant("a history tells what was never given", "gateway/history.py", "reader, within=given.parts)", "reader)",
+           _FW + "test_what_was_never_given_is_in_no_history"),
+    Mutant("who is read from another plan loses their place", VISIBLE, "            handed[row.type, row.id] = other\n", "",
+           _FP + "test_a_resident_of_two_plans_is_on_one_page_also_when_one_goes"),
+    Mutant("what comes along needs no scope", RESOURCES, "return {name for name in INTERACTIONS if may_refer(parameter, name)}",
+           "return set()", _FQ + "test_what_may_come_along_needs_its_scope_too"),
+    Mutant("a search has a version", RESOURCES, "if answer.version and answer.version in known", "if answer.version in known",
+           _FQ + "test_a_search_has_no_version_to_compare"),
+]  # fmt: skip
+"""Reading and searching under /fhir: consent in the query, what makes an index stale, cursors, receipts and histories."""
 
 AUDITS, CONSENTS, _RECORDS = "gateway/api/audits.py", "gateway/api/consents.py", "tests/test_gateway_fhir_records.py::"
 _DOOR = _RECORDS + "test_there_is_no_side_door"
@@ -710,6 +759,7 @@ MUTANTS = [
     *EDGE,
     *TRAIL,
     *FHIR_WRITES,
+    *FHIR_READ,
 ]
 
 

@@ -72,9 +72,9 @@ def examples() -> tuple[Resource, ...]:
     return tuple(entry["resource"] for bundle in bundles for entry in bundle["entry"])
 
 
-def matches(resource: Resource, conditions: tuple[Condition, ...]) -> bool:
+def matches(resource: Resource, conditions: tuple[Condition, ...], hashing: Callable[[str], str] = hashed) -> bool:
     """Return whether a resource meets every condition that is about itself."""
-    values = values_of(resource, hashed)
+    values = values_of(resource, hashing)
     return all(_meets(resource, values, condition) for condition in conditions)
 
 

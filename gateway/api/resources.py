@@ -19,13 +19,14 @@ from mappings.elements import Resource
 from mappings.errors import Finding, MappingError
 from mappings.outcome import issue, outcome
 from mappings.search.links import query_string
-from mappings.search.parameters import PARAMETERS
+from mappings.search.parameters import PARAMETERS, may_refer
 from mappings.search.parsing import parse_query
 from mappings.search.projection import projected
 from mappings.search.query import Chained, Has, Include, Query
 
 CURSOR = "_cursor"
 
+_AS_IT_IS = "follow the next link as it is, without other parameters"
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _ACCEPTED = re.compile(r"\s*(\*/\*|application/(\*|json|fhir\+json|json\+fhir)|text/html)\s*(;.*)?", re.IGNORECASE)
 _ETAG = re.compile(r'\s*(?:W/)?"([^"]*)"\s*')
@@ -54,21 +55,28 @@ async def posted(call: Call) -> list[tuple[str, str]]:
     """Return the parameters of a search by POST. Raises Refusal."""
     if call.http.content_type != "application/x-www-form-urlencoded":
         raise refusal("media-type", "", "send application/x-www-form-urlencoded")
-    form = [(name, value) for name, value in (await call.http.post()).items() if isinstance(value, str)]
+    try:
+        form = [(name, value) for name, value in (await call.http.post()).items() if isinstance(value, str)]
+    except (UnicodeDecodeError, LookupError) as error:
+        raise refusal("media-type", "", "send the parameters in UTF-8") from error
     return [*call.http.query.items(), *form]
 
 
 async def everything_of(call: Call) -> web.Response:
     """GET /fhir/Patient/{id}/$everything: all that the caller sees of the plans of a resident."""
     require_json(call)
-    query = parsed(call, "Patient", [pair for pair in call.http.query.items() if pair[0] != CURSOR], is_post=False)
-    if query.conditions or query.sort or query.includes or query.revincludes or query.count == 0:
-        raise refusal("parameter", "/$everything", "this takes _count only")
     call.by.require_each((name, "r") for name in INTERACTIONS if name not in RECORDS)
+    resident = resource_id_of(call.path("id"))
     after = None
     if CURSOR in call.http.query:
-        after = call.gateway.searching.opened(call.http.query[CURSOR], call.by).place
-    resident = resource_id_of(call.path("id"))
+        cursor = call.gateway.searching.opened(call.http.query[CURSOR], call.by, resident)
+        query, after = cursor.query, cursor.place
+        if len(call.http.query) > 1:
+            raise refusal("parameter", f"/{CURSOR}", _AS_IT_IS)
+    else:
+        query = parsed(call, "Patient", list(call.http.query.items()), is_post=False)
+    if query.conditions or query.sort or query.includes or query.revincludes or query.count == 0:
+        raise refusal("parameter", "/$everything", "this takes _count only")
     place = f"Patient/{resident}/$everything"
     answer = await call.gateway.searching.everything(
         call.by, resident, query, after, lambda total, cursor: composed(call, place, query, total, cursor)
@@ -97,7 +105,7 @@ def asked(
         return parsed(call, resource_type, pairs, is_post=is_post), None
     cursor = call.gateway.searching.opened(cursors[0], call.by)
     if len(pairs) > 1 or cursor.query.type != resource_type:
-        raise refusal("parameter", f"/{CURSOR}", "follow the next link as it is, without other parameters")
+        raise refusal("parameter", f"/{CURSOR}", _AS_IT_IS)
     return cursor.query, cursor.place
 
 
@@ -167,7 +175,7 @@ def told(call: Call, answer: Answer, *, is_write: bool = False) -> web.Response:
             datetime.fromisoformat(answer.changed_at).astimezone(UTC), usegmt=True
         )
     known = _ETAG.findall(call.http.headers.get("If-None-Match", ""))
-    if answer.version in known and not is_write:
+    if answer.version and answer.version in known and not is_write:
         return web.Response(status=304, headers={name: headers[name] for name in ("ETag", "Last-Modified")})
     return web.Response(body=answer.body, headers=headers)
 
@@ -223,9 +231,8 @@ def _require_no_records(query: Query) -> None:
 
 
 def _types_of(query: Query) -> set[str]:
-    """Return the types that a search asks about: of each the caller needs the scope."""
-    types = {query.type}.union(*(_targets_of(each) for each in query.includes))
-    types |= {each.source for each in query.revincludes}
+    """Return the types that a search asks about, or that may come along: of each the caller needs the scope."""
+    types = {query.type}.union(*map(_targets_of, query.includes), (each.source for each in query.revincludes))
     for condition in query.conditions:
         if isinstance(condition, Chained):
             types.add(condition.target)
@@ -234,12 +241,11 @@ def _types_of(query: Query) -> set[str]:
     return types
 
 
-def _targets_of(include: Include) -> Iterable[str]:
-    """Return the types that an include may add: the one it names, or else all that its parameter may refer to."""
+def _targets_of(include: Include) -> set[str]:
     if include.target:
-        return (include.target,)
-    targets = PARAMETERS[include.source][include.param].targets or tuple(INTERACTIONS)
-    return (each for each in targets if each in INTERACTIONS and each not in RECORDS)
+        return {include.target}
+    parameter = PARAMETERS[include.source][include.param]
+    return {name for name in INTERACTIONS if may_refer(parameter, name)} - RECORDS
 
 
 async def history_of(call: Call) -> web.Response:

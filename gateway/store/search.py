@@ -22,12 +22,13 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    union_all,
 )
 from sqlalchemy.sql.expression import FromClause
 
 from gateway.store.engine import Transaction
 from gateway.store.statements import one_of
-from gateway.store.tables import fhir_resource, fhir_value
+from gateway.store.tables import fhir_resource, fhir_share, fhir_value
 from gateway.store.words import field_of, name_of, number_of
 from mappings.search.query import (
     Chained,
@@ -130,9 +131,22 @@ _R = fhir_resource.alias("r")
 _COLUMNS = (_R.c.key, _R.c.type, _R.c.id, _R.c.plan, _R.c.version)
 _ONE: ColumnElement[int] = literal_column("1")
 _OF_READER = (_R.c.reader == bindparam("reader"), _R.c.type == bindparam("type"))
+_OWN = fhir_resource.alias("own")
+_SHARED = fhir_resource.alias("shared")
+_OF_PLANS = union_all(
+    select(_OWN.c.key).where(_OWN.c.reader == bindparam("reader"), one_of(_OWN.c.plan, "plans")),
+    select(_SHARED.c.key).where(
+        fhir_share.c.reader == bindparam("reader"),
+        one_of(fhir_share.c.plan, "plans"),
+        _SHARED.c.reader == bindparam("reader"),
+        _SHARED.c.type == fhir_share.c.type,
+        _SHARED.c.id == fhir_share.c.id,
+    ),
+)
+"""Keys of what stands in plans, and of what stands in one of them but is read from another."""
 _EVERYTHING = (
     select(*_COLUMNS)
-    .where(_R.c.reader == bindparam("reader"), one_of(_R.c.plan, "plans"), _R.c.key > bindparam("after"))
+    .where(_R.c.key.in_(_OF_PLANS), _R.c.key > bindparam("after"))
     .order_by(_R.c.key)
     .limit(bindparam("most"))
 )

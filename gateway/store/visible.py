@@ -137,6 +137,9 @@ _DROP_SHARE = delete(fhir_share).where(
     fhir_share.c.plan == bindparam("of_plan"),
 )
 _DROP_VALUES = delete(fhir_value).where(fhir_value.c.resource == bindparam("of_resource"))
+_HAND_OVER = (
+    update(fhir_resource).where(fhir_resource.c.key == bindparam("of_resource")).values(plan=bindparam("to_plan"))
+)
 _DROP_RESOURCE = delete(fhir_resource).where(fhir_resource.c.key == bindparam("of_resource"))
 _ADD_VALUES = insert(fhir_value).inline()
 _RESOURCE = select(fhir_resource).where(
@@ -264,7 +267,11 @@ def _give_up(
     before: dict[tuple[str, str], int],
     new_mark: str,
 ) -> None:
-    """Forget what this plan shows no longer; what another plan shows too is read from there, once that was looked at again."""
+    """Forget what this plan shows no longer; what another plan shows too is read from there, once that was looked at again.
+
+    It keeps its key, and with that its place among the pages of a search that has begun.
+    """
+    handed: dict[tuple[str, str], str] = {}
     of_plan = {"of_reader": reader, "of_plan": plan_id}
     for row in tx.execute(_SHARES, of_plan):
         if (row.type, row.id) in wanted:
@@ -273,11 +280,14 @@ def _give_up(
         tx.execute(_DROP_SHARE, share)
         other = tx.execute(_OTHER_SHARE, share).scalar_one_or_none()
         if other is not None and (row.type, row.id) in before:
+            handed[row.type, row.id] = other
             upsert(tx, fhir_view, {"reader": reader, "plan": other, "fingerprint": "?"})
             upsert(tx, fhir_stale, {"reader": reader, "plan": other, "mark": new_mark})
     gone = [key for name, key in before.items() if name not in wanted]
     _drop(tx, _DROP_VALUES, gone)
-    _drop(tx, _DROP_RESOURCE, gone)
+    _drop(tx, _DROP_RESOURCE, [before[name] for name in before if name not in wanted and name not in handed])
+    if handed:
+        tx.execute(_HAND_OVER, [{"of_resource": before[name], "to_plan": plan} for name, plan in handed.items()])
 
 
 def _drop(tx: Transaction, statement: ClauseElement, keys: Iterable[int]) -> None:

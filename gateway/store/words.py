@@ -14,7 +14,7 @@ WORDS_IN_HAND = 50_000
 @lru_cache(WORDS_IN_HAND)
 def number_of(word: str) -> int:
     """Return the number of a word, signed: what BIGINT holds."""
-    return int.from_bytes(blake2b(word.encode(), digest_size=8).digest(), "big", signed=True)
+    return int.from_bytes(blake2b(word.encode(errors="surrogatepass"), digest_size=8).digest(), "big", signed=True)
 
 
 def field_of(resource_type: str, param: str) -> int:

@@ -5,7 +5,8 @@ lenient one it is left out and named in `ignored`. Refused for both: a value tha
 this server does not do, names and addresses, and a BSN in a URL.
 
 Every refusal is found before any is raised, each at `/` and the name of its parameter. No value is ever in one.
-Time grows with the length of what was sent; at most 100 parameters of 100 values are read.
+Time grows with the length of what was sent; at most 100 parameters of 100 values are read, and of all but ids at most 300 together:
+every one of them is a piece of the SQL that somebody must make and keep.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,9 +16,10 @@ from mappings.search.conditions import NOT_SEARCHABLE, Asked, Setting, understoo
 from mappings.search.controls import Fields, control, merged, settled
 from mappings.search.literals import refusal, told
 from mappings.search.parameters import PARAMETERS, Parameter, is_forbidden, may_refer
-from mappings.search.query import Chained, Condition, Has, Query, Simple
+from mappings.search.query import Chained, Condition, Dates, Has, Query, References, Simple, Tokens
 
 MAX_PARAMETERS = 100
+MAX_VALUES_TOGETHER = 300
 
 _SILENT = "_pretty"
 _MIN_HAS, _MAX_HAS = 4, 5
@@ -70,6 +72,9 @@ class _Reading:
             fields = settled(self._fields)
         except MappingError as error:
             self._refusals += error.findings
+        if sum(map(_weight, self._conditions)) > MAX_VALUES_TOGETHER:
+            remedy = f"give at most {MAX_VALUES_TOGETHER} values in all, ids apart"
+            self._refusals.append(Finding(pointer="", code="too-many", remedy=remedy))
         if self._refusals:
             raise MappingError(*self._refusals)
         return Query(
@@ -97,6 +102,13 @@ class _Reading:
             self._ignored[told(name)] = None
             return
         self._said.append((name, said))
+
+
+def _weight(condition: Condition) -> int:
+    """Return how many values a condition compares one by one."""
+    if isinstance(condition, Chained | Has):
+        return _weight(condition.condition)
+    return len(condition.any_of) if isinstance(condition, Tokens | References | Dates) else 1
 
 
 _Plain = tuple[Simple, str]
