@@ -93,9 +93,8 @@ class History:
         A Provenance is about that version and shows no part of it, so it needs no part to have been given.
         """
         plan = await self._sight.load(plan_id, given.plan_version)
-        if plan and resource_type == "Provenance":
-            return await self._sight.look(plan, reader)
-        return await self._sight.look(plan, reader, within=given.parts) if plan else None
+        within = None if resource_type == "Provenance" else given.parts
+        return await self._sight.look(plan, reader, within=within) if plan else None
 
     def _keep(
         self, tx: Transaction, looks: list[Look], now: Look, name: tuple[str, str], body: bytes, caller: Caller

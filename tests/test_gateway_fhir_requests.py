@@ -279,7 +279,7 @@ async def with_scope(world: World, scope: str) -> Any:
 
 async def test_types_that_are_not_offered_are_not_there(world: World) -> None:
     """404; and what is offered in another way is a 405 that is told."""
-    for path in ("Medication", "Medication/x", "Encounter", "Device/x", "task"):
+    for path in ("Medication", "Medication/x", "Questionnaire", "AuditEvent/x", "task"):
         assert code(await get(world, path)) == (404, "not-found")
     assert set(await seen_by(world, KOMPAS, [])) == set()
 

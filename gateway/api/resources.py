@@ -245,7 +245,7 @@ def _targets_of(include: Include) -> set[str]:
     if include.target:
         return {include.target}
     parameter = PARAMETERS[include.source][include.param]
-    return {name for name in INTERACTIONS if may_refer(parameter, name)} - RECORDS
+    return {name for name in INTERACTIONS if name not in RECORDS and may_refer(parameter, name)}
 
 
 async def history_of(call: Call) -> web.Response:
