@@ -70,7 +70,7 @@ def assert_fits(document: Mapping[str, Any], schema: Mapping[str, Any], value: A
     errors = [
         f"{error.instance_path}: {error.message}" for error in validator(msgspec.json.encode(whole)).iter_errors(value)
     ]
-    assert errors == []
+    assert not errors, errors
 
 
 @lru_cache(maxsize=200)

@@ -401,7 +401,7 @@ def _of_formats(formats: Formats) -> Json:
             "description": "Built up from what may be seen: also what the format requires may be absent.",
             "type": "object",
             "properties": dict.fromkeys(whole.get("properties", {}), True),
-            "additionalProperties": False,
+            "additionalProperties": "properties" not in whole,  # a schema that names nothing says nothing
         }
         made |= {f"{name}.{key}": _moved(schema, f"{name}.") for key, schema in definitions.items()}
     return made
