@@ -90,10 +90,10 @@ class History:
     async def _then(self, plan_id: str, reader: Reader, given: _Given, resource_type: str) -> Look | None:
         """Return a look at an older version with today's choices, narrowed to what was given then.
 
-        A Provenance is about that version and shows no part of it, so it needs no part to have been given.
+        What shows no part (it is about the version, or is who it was before) needs no part to have been given.
         """
         plan = await self._sight.load(plan_id, given.plan_version)
-        within = None if resource_type == "Provenance" else given.parts
+        within = None if resource_type in _WITHOUT_PARTS else given.parts
         return await self._sight.look(plan, reader, within=within) if plan else None
 
     def _keep(
@@ -120,6 +120,9 @@ class History:
         )
         receipts.add_receipts(tx, [receipt])
         return True
+
+
+_WITHOUT_PARTS = frozenset({"Provenance", "Organization", "Group"})
 
 
 def _by_version(rows: tuple[ReceiptRow, ...]) -> list[_Given]:

@@ -181,3 +181,17 @@ async def test_who_stands_in_two_plans_is_found_once_and_stays_when_one_goes(fam
     for kind, end in shared:
         assert (await ask(world, KOMPAS, f"{kind}/{end}")).status == 404
         assert await found(world, KOMPAS, kind) == set()
+
+
+async def test_every_type_that_has_a_history_has_one_after_a_first_read(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Of each type one resource, and nothing else of its plan was ever given: its only version is the one that was read."""
+    async with open_world(tmp_path_factory.mktemp("history")) as world:
+        sent = (await world.send(example())).body
+        header = (await world.team.ask("GET", f"/fhir/CarePlan/{sent['planId']}")).body
+        for name in ("Organization/wijkteam-noord", header["subject"]["reference"], f"Provenance/{sent['planId']}"):
+            read = await world.team.ask("GET", f"/fhir/{name}")
+            told = await world.team.ask("GET", f"/fhir/{name}/_history")
+            assert (read.status, told.status) == (200, 200), name
+            assert [each["response"]["etag"] for each in told.body["entry"]] == [read.headers["ETag"]]
