@@ -189,8 +189,8 @@ async def test_every_type_that_has_a_history_has_one_after_a_first_read(
     """Of each type one resource, and nothing else of its plan was ever given: its only version is the one that was read."""
     async with open_world(tmp_path_factory.mktemp("history")) as world:
         sent = (await world.send(example())).body
-        header = (await world.team.ask("GET", f"/fhir/CarePlan/{sent['planId']}")).body
-        for name in ("Organization/wijkteam-noord", header["subject"]["reference"], f"Provenance/{sent['planId']}"):
+        group = (await world.team.ask("GET", "/fhir/Group")).body["entry"][0]["resource"]["id"]
+        for name in ("Organization/wijkteam-noord", f"Group/{group}", f"Provenance/{sent['planId']}"):
             read = await world.team.ask("GET", f"/fhir/{name}")
             told = await world.team.ask("GET", f"/fhir/{name}/_history")
             assert (read.status, told.status) == (200, 200), name
