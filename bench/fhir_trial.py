@@ -3,10 +3,12 @@
 What a server does not do is found by asking it once: by its CapabilityStatement, and by what it answers.
 """
 
+import asyncio
 import itertools
 import json
 import random
 import statistics
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,9 @@ FILL_CONNECTIONS = 8
 CHUNK_SECONDS = 10
 """About how long plans come in before it is said how far it is, and before there is a new token."""
 FIRST_CHUNK = 40
+READY_SECONDS = 1_800
+READY_AFTER_SECONDS = 5
+"""How long a server may take to make its index after the load, and from when on that is said."""
 ASKED_PLANS = 500
 """So many plans, spread over all of them, are asked for in turn."""
 PROBED = 3
@@ -157,14 +162,25 @@ class Trial:
         statement = await self._capabilities()
         for interaction in INTERACTIONS:
             path = self._written(asks_of(interaction, self._bundles, self._kept))
-            found = await self._job(asks=str(path), connections=1, count=PROBED)
-            wrong = ", ".join(found["failures"])
+            wrong = await self._asked_once(path)
             self.offered[interaction] = Offered(
                 contestant=self._who.name,
                 interaction=interaction,
                 advertised=_advertises(statement, interaction),
                 wrong=wrong,
             )
+
+    async def _asked_once(self, path: Path) -> str:
+        """Return what is wrong with an answer; one that asks to come back later (503) is waited for, as its client would."""
+        began = time.monotonic()
+        while True:
+            wrong = ", ".join((await self._job(asks=str(path), connections=1, count=PROBED))["failures"])
+            waited = time.monotonic() - began
+            if not wrong.startswith("503") or waited > READY_SECONDS:
+                if waited > READY_AFTER_SECONDS:
+                    self._say(f"{self._who.name}: ready after {waited:.0f} s")
+                return wrong
+            await asyncio.sleep(1)
 
     async def measure(self, interaction: str, connections: int, seconds: float) -> Measured | None:
         """Measure one interaction; None when the server does not do it."""
