@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from msgspec import Struct
-from sqlalchemy import ClauseElement, String, bindparam, delete, insert, select, union_all, update
+from sqlalchemy import ClauseElement, String, bindparam, delete, insert, select, union, update
 
 from gateway.store.engine import Transaction
 from gateway.store.locks import lock
@@ -76,7 +76,7 @@ _ADD_READER = insert(fhir_reader).inline()
 _NEW_BASIS = (
     update(fhir_reader).where(fhir_reader.c.number == bindparam("of_reader")).values(basis=bindparam("new_basis"))
 )
-_MARK_PLAN = union_all(
+_MARK_PLAN = union(
     select(fhir_reader.c.number, bindparam("of_plan", type_=String()), bindparam("new_mark", type_=String())).where(
         one_of(fhir_reader.c.organisation, "organisations")
     ),
