@@ -341,3 +341,24 @@ async def test_searches_amid_changes_show_nothing_withheld_and_never_fail(world:
         await asyncio.gather(busy.choose(), busy.edit(), *(busy.ask(seed) for seed in range(4)))
     assert busy.shown > 0
     assert busy.statuses[200] > 20
+
+
+async def test_progress_is_found_at_once_by_who_may_see_it(world: World) -> None:
+    """Kompas completes its own task; the team's next search, and its own, find it so."""
+    plan, _ = await world.family()
+    owned = [("owner", "Organization/kompas"), ("status", "in-progress")]
+    before = entries((await ask(world, "team", "Task", owned)).body)
+    assert [each["resourceType"] for each in before] == ["Task"]
+    place = f"/fhir/Task/{before[0]['id']}"
+    read = await world.clients[KOMPAS].ask("GET", place)
+    done = await world.clients[KOMPAS].ask(
+        "PATCH",
+        place,
+        body=b'[{"op": "replace", "path": "/status", "value": "completed"}]',
+        headers={"Content-Type": "application/json-patch+json", "If-Match": read.headers["ETag"]},
+    )
+    assert done.status == 200, done.body
+    for client in ("team", KOMPAS):
+        told = (await ask(world, client, "Task", [("owner", "Organization/kompas"), ("status", "completed")])).body
+        assert before[0]["id"] in {each["id"] for each in entries(told)}
+    assert (await world.gateway.sight.load(plan)).version == 2  # type: ignore[union-attr]
