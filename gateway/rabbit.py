@@ -202,7 +202,7 @@ def survive_any_properties() -> None:
             for name in self.__slots__:
                 setattr(self, name, None)
 
-    properties.unmarshal = unmarshal  # type: ignore[method-assign]
+    properties.unmarshal = unmarshal  # type: ignore[method-assign] # a patch, on purpose: see above
 
 
 async def set_when_lost(lost: asyncio.Event, connection: AbstractConnection, *channels: AbstractChannel) -> None:

@@ -175,7 +175,7 @@ def load_settings(env_file: Path | None = None, **known: object) -> Settings:
         raise SettingsError(f"the settings file {env_file} is not there")
     _refuse_unknown(os.environ)
     try:
-        return Settings(_env_file=env_file, **known)  # type: ignore[arg-type,call-arg]
+        return Settings(_env_file=env_file, **known)  # type: ignore[arg-type,call-arg] # pydantic reads texts, and _env_file has no type
     except ValidationError as error:
         lines = [
             f"{str(row['loc'][0]).upper()} does not fit: {row['type']}"

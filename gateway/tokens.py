@@ -4,6 +4,7 @@ OAuth 2 client credentials with `private_key_jwt`, as SMART Backend Services has
 Sources: RFC 7523; https://hl7.org/fhir/smart-app-launch/backend-services.html.
 """
 
+import math
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -185,15 +186,15 @@ def _wrong_claim(claims: dict[str, Any], client_id: str, token_url: str, now: da
     """Name the first claim that is not as RFC 7523 section 3 wants it, or None."""
     seconds = now.timestamp()
     audience = claims.get("aud")
-    expires, issued, not_before = claims.get("exp"), claims.get("iat", seconds), claims.get("nbf", seconds)
-    numbers = all(isinstance(value, int | float) for value in (expires, issued, not_before))
+    moments = (claims.get("exp"), claims.get("iat", seconds), claims.get("nbf", seconds))
+    expires, *begins = (value if isinstance(value, int | float) else math.nan for value in moments)
     checks = (
         ("iss", claims.get("iss") == client_id),
         ("sub", claims.get("sub") == client_id),
         ("aud", audience == token_url or (isinstance(audience, list) and token_url in audience)),
         ("jti", isinstance(claims.get("jti"), str) and 0 < len(claims["jti"]) <= 64),  # noqa: PLR2004 - the column's length
-        ("exp", numbers and seconds < expires <= seconds + ASSERTION_SECONDS + CLOCK_SKEW_SECONDS),  # type: ignore[operator]
-        ("iat", numbers and max(issued, not_before) <= seconds + CLOCK_SKEW_SECONDS),
+        ("exp", seconds < expires <= seconds + ASSERTION_SECONDS + CLOCK_SKEW_SECONDS),
+        ("iat", all(begin <= seconds + CLOCK_SKEW_SECONDS for begin in begins)),
     )
     return next((name for name, holds in checks if not holds), None)
 

@@ -4,7 +4,7 @@ A deadlock or a lost race on a unique key runs the work again. Any number of gat
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import asyncpg
 from sqlalchemy import ClauseElement
@@ -28,7 +28,7 @@ A connection keeps the plan of a statement; one made while a table was small rea
 (https://www.postgresql.org/docs/15/sql-prepare.html, Notes). With scans priced out of the choice, a scan that is meant would be compiled.
 """
 
-_CATALOGUE = Catalogue(dialect.dialect())  # type: ignore[no-untyped-call]
+_CATALOGUE = Catalogue(dialect.dialect())  # type: ignore[no-untyped-call] # SQLAlchemy has no type here
 
 
 class PostgresTransaction:
@@ -41,13 +41,13 @@ class PostgresTransaction:
 
     def execute(self, statement: ClauseElement, values: Values | Sequence[Values] = {}) -> Rows:  # noqa: B006 - never changed
         """Run one statement, once for each of a list of values. Raises StoreError."""
-        many = not isinstance(values, dict)
-        prepared = _CATALOGUE.prepared(statement, values[0] if many else values)  # type: ignore[arg-type,index]
-        if many:
-            rows = [prepared.arguments(each) for each in values]  # type: ignore[arg-type]
+        if not isinstance(values, Mapping):
+            prepared = _CATALOGUE.prepared(statement, values[0])
+            rows = [prepared.arguments(each) for each in values]
             await_only(self._connection.executemany(prepared.text, rows))
             return Rows([], len(rows))
-        arguments = prepared.arguments(values)  # type: ignore[arg-type]
+        prepared = _CATALOGUE.prepared(statement, values)
+        arguments = prepared.arguments(values)
         if prepared.gives_rows:
             found = await_only(self._connection.fetch(prepared.text, *arguments))
             return Rows(prepared.rows(found), len(found))

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -43,13 +43,13 @@ class SqliteTransaction:
 
     def execute(self, statement: ClauseElement, values: Values | Sequence[Values] = {}) -> Rows:  # noqa: B006 - never changed
         """Run one statement, once for each of a list of values. Raises StoreError."""
-        many = not isinstance(values, dict)
-        prepared = _CATALOGUE.prepared(statement, values[0] if many else values)  # type: ignore[arg-type,index]
         with _wrapped():
-            if many:
-                cursor = self._connection.executemany(prepared.text, map(prepared.arguments, values))  # type: ignore[arg-type]
+            if not isinstance(values, Mapping):
+                prepared = _CATALOGUE.prepared(statement, values[0])
+                cursor = self._connection.executemany(prepared.text, map(prepared.arguments, values))
                 return Rows([], cursor.rowcount)
-            cursor = self._connection.execute(prepared.text, prepared.arguments(values))  # type: ignore[arg-type]
+            prepared = _CATALOGUE.prepared(statement, values)
+            cursor = self._connection.execute(prepared.text, prepared.arguments(values))
             found = prepared.rows(cursor.fetchall()) if prepared.gives_rows else []
             return Rows(found, cursor.rowcount)
 

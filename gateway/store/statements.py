@@ -90,7 +90,7 @@ class Prepared:
             (position, column.type.dialect_impl(dialect).result_processor(dialect, None))
             for position, column in enumerate(columns)
         )
-        named = namedtuple("named", [column.keyname for column in columns], rename=True)  # type: ignore[misc]
+        named = namedtuple("named", [column.keyname for column in columns], rename=True)  # type: ignore[misc] # its fields are known when it runs
         self._make: Callable[[Iterable[Any]], Any] = named._make
 
     def arguments(self, values: Values) -> list[Any]:
