@@ -135,9 +135,12 @@ async def die_and_account(tmp_path: Path, failpoint: str, settings: dict[str, st
     for organisation, client in (("kompas", "provider-a"), ("de-linde", "provider-b"), ("backoffice", "backoffice")):
         acknowledged = {row["id"]: row for row in rows if row["recipient"] == organisation and row["sequence"]}
         arrived = {arrival.delivery: arrival for arrival in receivers[client].arrivals}
-        assert acknowledged.keys() == arrived.keys()
+        confirmed = {name for name, row in acknowledged.items() if row["state"] == "acknowledged"}
+        assert (
+            confirmed <= arrived.keys() <= acknowledged.keys()
+        )  # one that had begun may be superseded before its bytes left
         assert sorted(row["sequence"] for row in acknowledged.values()) == list(range(1, len(acknowledged) + 1))
-        newest = arrived[max(acknowledged)]
+        newest = arrived[max(confirmed)]
         assert newest.sequence == len(acknowledged)
     assert b"vaste lasten" in receivers["provider-a"].last.body
     assert b"rustig en duidelijk" in receivers["provider-b"].last.body
